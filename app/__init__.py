@@ -1,0 +1,1 @@
+"""The web side of the service and its records; never imports torch."""

@@ -1,0 +1,1 @@
+"""The HTTP endpoints; each one parses, makes one call and answers."""

@@ -1,0 +1,101 @@
+"""The database: engine, read and write transactions, and its migrations; SQLite and PostgreSQL alike."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # a 202 is a promise: the commit must be on disk
+    "PRAGMA busy_timeout=10000",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # deleted rows are overwritten with zeros
+)
+
+
+class Database:
+    """One database, through short transactions that commit on leaving and roll back on an error."""
+
+    def __init__(self, url: str, pool: int = 10) -> None:
+        self.url = url
+        self.sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _sqlite(url, pool) if self.sqlite else _postgres(url, pool)
+        self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        # SQLite lets one writer in at a time and makes the others poll; a lock lets them queue instead.
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that changes nothing."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that holds the write lock from its start (SQLite), so that what it reads stays true."""
+        if self.sqlite:
+            with self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
+                yield session
+        else:
+            with Session(self._writing, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    def migrated(self) -> bool:
+        """Whether the schema is the one that this code was written for."""
+        head = ScriptDirectory.from_config(alembic_config(self.url)).get_current_head()
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision() == head
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _sqlite(url: str, pool: int) -> Engine:
+    """An engine whose connections are durable and whose transactions begin when told to."""
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_engine(url, hide_parameters=True, pool_size=pool)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # keeps the driver from beginning transactions by itself
+        for pragma in _PRAGMAS:
+            connection.execute(pragma).close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(str(connection.get_execution_options().get("begin", "BEGIN")))
+
+    return engine
+
+
+def _postgres(url: str, pool: int) -> Engine:
+    """An engine that survives a restarted server and never waits for a connection for ever."""
+    return create_engine(
+        url, hide_parameters=True, pool_size=pool, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+    )
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for this database."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    return config
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring the schema up to a revision."""
+    command.upgrade(alembic_config(url), revision)

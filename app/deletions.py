@@ -1,0 +1,250 @@
+"""The only writer of the deletions table: submit, cancel, retry, review; `app.leases` is its worker's side."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import audit, clock, idempotency
+from app.database import Database
+from app.errors import AlreadyFinished, DeletionNotFound, NotInReview, NotRetryable, Problem, ReportNotReady
+from app.models import DEFAULT_TENANT, Artefact, ArtefactKind, Deletion, Outcome, Stage, Status
+from app.report import Evidence, Figures, Report
+from app.schemas import DeletionRequest
+from app.sealing import Sealer
+from app.settings import Settings
+from app.storage import Store
+
+
+class Event(StrEnum):
+    """What can happen to a deletion."""
+
+    CLAIM = "claim"  # a worker takes it, or takes it over when the lease has expired
+    YIELD = "yield"  # its run ended early and it waits for the next one
+    COMPLETE = "complete"  # forgotten, or not known
+    REVIEW = "review"  # the adapter missed a threshold
+    FAIL = "fail"  # no further run can mend it
+    CANCEL = "cancel"  # on request
+    RETRY = "retry"  # an operator gives it a fresh budget of runs
+    APPROVE = "approve"  # an operator publishes the adapter
+    REJECT = "reject"  # an operator refuses the adapter
+
+
+# Every legal transition. A running deletion that is canceled stays running, with `cancel_requested`, until its worker
+# takes notice and the same event ends it.
+TRANSITIONS: Mapping[tuple[Status, Event], Status] = {
+    (Status.QUEUED, Event.CLAIM): Status.RUNNING,
+    (Status.QUEUED, Event.CANCEL): Status.CANCELED,
+    (Status.RUNNING, Event.CLAIM): Status.RUNNING,
+    (Status.RUNNING, Event.YIELD): Status.QUEUED,
+    (Status.RUNNING, Event.COMPLETE): Status.COMPLETED,
+    (Status.RUNNING, Event.REVIEW): Status.NEEDS_REVIEW,
+    (Status.RUNNING, Event.FAIL): Status.FAILED,
+    (Status.RUNNING, Event.CANCEL): Status.CANCELED,
+    (Status.NEEDS_REVIEW, Event.APPROVE): Status.COMPLETED,
+    (Status.NEEDS_REVIEW, Event.REJECT): Status.FAILED,
+    (Status.FAILED, Event.RETRY): Status.QUEUED,
+    (Status.CANCELED, Event.RETRY): Status.QUEUED,
+}
+
+# Share of a deletion's time that each stage takes, on the embedded model.
+STAGE_WEIGHTS: Mapping[Stage, float] = {
+    Stage.VIEWS: 0.10,
+    Stage.NEIGHBOURS: 0.10,
+    Stage.UNLEARNING: 0.45,
+    Stage.COMPRESSION: 0.05,
+    Stage.EVALUATION: 0.25,
+    Stage.PUBLISHING: 0.05,
+}
+
+REJECTED = "rejected"
+
+
+def progress(stage: Stage, fraction: float) -> float:
+    """The share of the whole deletion that is done when `fraction` of a stage is."""
+    stages = list(Stage)
+    before = sum(STAGE_WEIGHTS[earlier] for earlier in stages[: stages.index(stage)])
+    return round(min(before + STAGE_WEIGHTS[stage] * min(max(fraction, 0.0), 1.0), 1.0), 4)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A deletion that was submitted, and whether this very call made it."""
+
+    row: Deletion
+    created: bool
+
+
+class Deletions:
+    """Deletions, as callers and operators change them."""
+
+    def __init__(self, database: Database, sealer: Sealer, store: Store, settings: Settings) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._store = store
+        self._remembered = timedelta(hours=settings.idempotency_hours)
+        self._gate = idempotency.Gate()
+
+    def submit(self, request: DeletionRequest, key: str | None = None) -> Accepted:
+        """Accept a request: deletion, idempotency row and audit event, all or none.
+
+        Args:
+            key: the Idempotency-Key; the deletion it stands for is returned if there is one.
+        """
+        if key is None:
+            with self._database.write() as session:
+                return Accepted(self._insert(session, request, clock.now()), created=True)
+        key_hash = self._sealer.fingerprint("idempotency key", f"{DEFAULT_TENANT}\x00{key}")
+        body_hash = idempotency.fingerprint(self._sealer, request)
+        with self._gate.hold(key_hash), self._database.write() as session:
+            idempotency.hold_everywhere(session, key_hash)
+            now = clock.now()
+            known = idempotency.find(session, key_hash, body_hash, now - self._remembered)
+            if known is not None:
+                return Accepted(_get(session, known), created=False)
+            row = self._insert(session, request, now)
+            session.flush()  # the deletion before the row that refers to it
+            idempotency.remember(session, key_hash, body_hash, row.id, now)
+            return Accepted(row, created=True)
+
+    def _insert(self, session: Session, request: DeletionRequest, now: datetime) -> Deletion:
+        """Write a queued deletion with its content sealed."""
+        deletion_id = clock.new_deletion_id()
+        wrapped = self._sealer.new_key(deletion_id)
+        reference, subject = request.reference, request.data_subject
+        row = Deletion(
+            id=deletion_id,
+            tenant=DEFAULT_TENANT,
+            model=request.model,
+            status=Status.QUEUED,
+            progress=0.0,
+            attempt=0,
+            cancel_requested=False,
+            approved=False,
+            lease_token=0,
+            created_at=now,
+            updated_at=now,
+            due_at=clock.month_after(now),
+            legal_basis=request.legal_basis,
+            target_count=len(request.targets),
+            reference_hash=self.reference_hash(reference) if reference else None,
+            subject_hash=self._sealer.fingerprint("data subject", subject) if subject else None,
+            wrapped_key=wrapped,
+            sealed_payload=self._sealer.seal(wrapped, deletion_id, "payload", request.model_dump_json().encode()),
+            sealed_reference=(
+                self._sealer.seal(wrapped, deletion_id, "reference", reference.encode()) if reference else None
+            ),
+        )
+        session.add(row)
+        audit.record(session, now, "api", "deletion.accepted", deletion_id, targets=len(request.targets))
+        return row
+
+    def reference_hash(self, reference: str) -> str:
+        """What a reference is looked up by."""
+        return self._sealer.fingerprint("reference", reference)
+
+    def get(self, deletion_id: str) -> Deletion:
+        """The deletion, or DeletionNotFound."""
+        with self._database.read() as session:
+            return _get(session, deletion_id)
+
+    def reference(self, row: Deletion) -> str | None:
+        """The caller's case number; None without one, or once the request has been purged."""
+        if row.sealed_reference is None or row.wrapped_key is None:
+            return None
+        return self._sealer.open(row.wrapped_key, row.id, "reference", row.sealed_reference).decode()
+
+    def report(self, row: Deletion) -> Report:
+        """The report with its evidence, as far as that has not been purged; raises ReportNotReady."""
+        if row.figures is None:
+            raise ReportNotReady(f"It is {row.status}.")
+        evidence = None
+        if row.sealed_evidence is not None and row.wrapped_key is not None:
+            clear = self._sealer.open(row.wrapped_key, row.id, "evidence", row.sealed_evidence)
+            evidence = Evidence.model_validate_json(clear)
+        return Report(figures=Figures.model_validate_json(json.dumps(row.figures)), evidence=evidence)
+
+    def artefacts(self, deletion_id: str, kind: ArtefactKind) -> list[Artefact]:
+        """The artefacts of a deletion that are recorded."""
+        with self._database.read() as session:
+            wanted = select(Artefact).where(Artefact.deletion_id == deletion_id, Artefact.kind == kind)
+            return list(session.scalars(wanted.order_by(Artefact.name)))
+
+    def note_download(self, deletion_id: str, name: str) -> None:
+        """Log that an adapter left the house."""
+        with self._database.write() as session:
+            audit.record(session, clock.now(), "api", "adapter.downloaded", deletion_id, file=name)
+
+    def cancel(self, deletion_id: str) -> Deletion:
+        """Cancel at once what waits; ask the worker of what runs."""
+        with self._database.write() as session:
+            now = clock.now()
+            row = _get(session, deletion_id, lock=True)
+            if row.status is Status.RUNNING:
+                if not row.cancel_requested:
+                    row.cancel_requested, row.updated_at = True, now
+                    audit.record(session, now, "api", "deletion.cancel_requested", row.id)
+                return row
+            if row.status is Status.NEEDS_REVIEW:
+                raise AlreadyFinished("Its run is over and it awaits a review: approve or reject it.")
+            _move(row, Event.CANCEL, now, AlreadyFinished(f"It is {row.status} already."))
+            row.finished_at = now
+            audit.record(session, now, "api", "deletion.canceled", row.id)
+            return row
+
+    def retry(self, deletion_id: str) -> Deletion:
+        """Queue a failed or canceled deletion once more, with a fresh budget of runs."""
+        with self._database.write() as session:
+            now = clock.now()
+            row = _get(session, deletion_id, lock=True)
+            _move(row, Event.RETRY, now, NotRetryable(f"It is {row.status}."))
+            row.attempt, row.progress, row.stage, row.cancel_requested = 0, 0.0, None, False
+            row.error_code = row.error_message = row.not_before = row.started_at = row.finished_at = None
+            row.outcome = row.figures = row.sealed_evidence = None
+            audit.record(session, now, "operator", "deletion.retried", row.id)
+            return row
+
+    def approve(self, deletion_id: str) -> Deletion:
+        """Publish an adapter that missed a threshold."""
+        with self._database.write() as session:
+            now = clock.now()
+            row = _get(session, deletion_id, lock=True)
+            _move(row, Event.APPROVE, now, NotInReview(f"It is {row.status}."))
+            row.outcome, row.approved, row.finished_at = Outcome.FORGOTTEN, True, now
+            audit.record(session, now, "operator", "deletion.approved", row.id)
+            return row
+
+    def reject(self, deletion_id: str) -> Deletion:
+        """Refuse an adapter that missed a threshold, and delete it; the report stays."""
+        with self._database.write() as session:
+            now = clock.now()
+            row = _get(session, deletion_id, lock=True)
+            _move(row, Event.REJECT, now, NotInReview(f"It is {row.status}."))
+            row.error_code, row.error_message = REJECTED, "An operator rejected the adapter."
+            row.finished_at = now
+            for artefact in session.scalars(select(Artefact).where(Artefact.deletion_id == row.id)):
+                session.delete(artefact)
+            audit.record(session, now, "operator", "deletion.rejected", row.id)
+        self._store.delete(deletion_id, below=row.lease_token + 1)
+        return row
+
+
+def _get(session: Session, deletion_id: str, *, lock: bool = False) -> Deletion:
+    """The caller's deletion or DeletionNotFound, with its row held until the transaction ends if it will change."""
+    wanted = select(Deletion).where(Deletion.tenant == DEFAULT_TENANT, Deletion.id == deletion_id)
+    row = session.scalar(wanted.with_for_update() if lock else wanted)
+    if row is None:
+        raise DeletionNotFound
+    return row
+
+
+def _move(row: Deletion, event: Event, now: datetime, otherwise: Problem) -> None:
+    """Follow the transition table, or raise `otherwise`."""
+    following = TRANSITIONS.get((row.status, event))
+    if following is None:
+        raise otherwise
+    row.status, row.updated_at = following, now

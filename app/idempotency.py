@@ -1,0 +1,106 @@
+"""Idempotency-Key (IETF draft-07): the same key and body stand for one deletion, however often they are sent."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.errors import IdempotencyKeyReused, MalformedIdempotencyKey, RequestInFlight
+from app.models import DEFAULT_TENANT, IdempotencyKey
+from app.schemas import Body
+from app.sealing import Sealer
+
+_QUOTED = re.compile(r'^"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"$')  # RFC 8941 string
+_BARE = re.compile(r"^[\x21\x23-\x5b\x5d-\x7e]{1,255}$")  # what many clients send instead
+RETRY_SECONDS = "1"
+
+
+def parse_key(values: list[str]) -> str | None:
+    """The key in the header, quoted (as the draft says) or bare; None without one.
+
+    Args:
+        values: every value that the header was sent with.
+    """
+    if not values:
+        return None
+    if len(values) > 1:
+        raise MalformedIdempotencyKey
+    value = values[0].strip()
+    quoted = _QUOTED.match(value)
+    if quoted and quoted[1].strip():
+        return quoted[1]
+    if _BARE.match(value):
+        return value
+    raise MalformedIdempotencyKey
+
+
+class Gate:
+    """Lets one request per key through at a time and turns its twins away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside: set[str] = set()
+
+    @contextmanager
+    def hold(self, key_hash: str) -> Iterator[None]:
+        """Hold the key within this process."""
+        with self._lock:
+            if key_hash in self._inside:
+                raise RequestInFlight(headers={"Retry-After": RETRY_SECONDS})
+            self._inside.add(key_hash)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside.discard(key_hash)
+
+
+def hold_everywhere(session: Session, key_hash: str) -> None:
+    """Hold the key among all processes, until the transaction ends.
+
+    PostgreSQL only: SQLite's write lock has brought the processes into line already.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    number = int.from_bytes(bytes.fromhex(key_hash[:16]), signed=True)
+    if not session.scalar(select(func.pg_try_advisory_xact_lock(number))):
+        raise RequestInFlight(headers={"Retry-After": RETRY_SECONDS})
+
+
+def fingerprint(sealer: Sealer, body: Body) -> str:
+    """A keyed hash of what the caller sent, whatever the order and spacing of its fields."""
+    canonical = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    return sealer.fingerprint("body", canonical)
+
+
+def find(session: Session, key_hash: str, body_hash: str, oldest: datetime) -> str | None:
+    """The deletion that this key already stands for; raises IdempotencyKeyReused if the body differs."""
+    row = session.get(IdempotencyKey, (DEFAULT_TENANT, key_hash))
+    if row is None:
+        return None
+    if row.created_at < oldest:
+        session.delete(row)
+        session.flush()
+        return None
+    if row.fingerprint != body_hash:
+        raise IdempotencyKeyReused
+    return row.deletion_id
+
+
+def remember(session: Session, key_hash: str, body_hash: str, deletion_id: str, at: datetime) -> None:
+    """Tie the key to its deletion, in the transaction that makes the deletion."""
+    session.add(
+        IdempotencyKey(
+            tenant=DEFAULT_TENANT, key_hash=key_hash, fingerprint=body_hash, deletion_id=deletion_id, created_at=at
+        )
+    )
+
+
+def forget_older(session: Session, now: datetime, hours: float) -> None:
+    """Drop the keys whose time is over."""
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - timedelta(hours=hours)))

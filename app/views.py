@@ -1,0 +1,239 @@
+"""What the service answers with."""
+
+import builtins
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.errors import Problem
+from app.models import Deletion, LegalBasis, Outcome, ServedModel, Stage, Status, WorkerProcess, WorkerState
+
+
+class View(BaseModel):
+    """A frozen answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Links(View):
+    """Where to go from a deletion; absent when there is nothing there yet."""
+
+    self: str
+    report: str | None = Field(default=None, description="The evaluation.")
+    adapter: str | None = Field(default=None, description="The published adapter, as a zip.")
+
+    @classmethod
+    def of(cls, row: Deletion) -> "Links":
+        """What there is by now."""
+        base = f"/deletions/{row.id}"
+        published = row.status is Status.COMPLETED and row.outcome is Outcome.FORGOTTEN
+        return cls(
+            self=base,
+            report=f"{base}/report" if row.figures is not None else None,
+            adapter=f"{base}/adapter" if published else None,
+        )
+
+
+class Receipt(View):
+    """A deletion was accepted; a repeated Idempotency-Key answers with the same receipt."""
+
+    id: str
+    status: Status = Field(description="Always `queued`: where the deletion stood when it was accepted.")
+    model: str
+    created_at: datetime
+    due_at: datetime = Field(description="One calendar month after receipt (GDPR article 12(3)).")
+    links: Links
+
+    @classmethod
+    def of(cls, row: Deletion) -> "Receipt":
+        """Made of what never changes, so that it is the same however often it is asked for."""
+        links = Links(self=f"/deletions/{row.id}")
+        return cls(
+            id=row.id,
+            status=Status.QUEUED,
+            model=row.model,
+            created_at=row.created_at,
+            due_at=row.due_at,
+            links=links,
+        )
+
+
+class Failure(View):
+    """Why a deletion failed; holds no personal data."""
+
+    code: str
+    message: str
+
+
+class DeletionView(View):
+    """A deletion as it stands."""
+
+    id: str
+    model: str
+    status: Status
+    outcome: Outcome | None = Field(description="What a completed deletion came to.")
+    approved: bool = Field(description="An operator published it although it missed a threshold.")
+    stage: Stage | None = Field(description="What a running deletion is doing.")
+    progress: float = Field(ge=0, le=1)
+    attempt: int = Field(description="Runs so far, since it was accepted or retried.")
+    cancel_requested: bool = Field(description="Its worker will cancel it at the next check.")
+    error: Failure | None
+    reference: str | None
+    legal_basis: LegalBasis
+    targets: int = Field(description="How many targets the request has.")
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime = Field(description="One calendar month after receipt (GDPR article 12(3)).")
+    links: Links
+
+    @classmethod
+    def of(cls, row: Deletion, reference: str | None) -> "DeletionView":
+        """The row as it stands."""
+        failed = row.error_code is not None
+        return cls(
+            id=row.id,
+            model=row.model,
+            status=row.status,
+            outcome=row.outcome,
+            approved=row.approved,
+            stage=row.stage,
+            progress=row.progress,
+            attempt=row.attempt,
+            cancel_requested=row.cancel_requested,
+            error=Failure(code=row.error_code or "", message=row.error_message or "") if failed else None,
+            reference=reference,
+            legal_basis=row.legal_basis,
+            targets=row.target_count,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            due_at=row.due_at,
+            links=Links.of(row),
+        )
+
+
+class DeletionPage(View):
+    """Deletions, newest first."""
+
+    items: list[DeletionView]
+    next: str | None = Field(description="Cursor of the next page; null on the last one.")
+
+
+class WorkerView(View):
+    """A worker process, as it last reported."""
+
+    id: str
+    model: str
+    host: str
+    pid: int
+    device: str
+    state: WorkerState
+    loaded: dict[str, bool] = Field(description="What is in memory: model, decoder, curvature.")
+    detail: str | None = Field(description="What a loading worker is doing.")
+    heartbeat_at: datetime
+
+    @classmethod
+    def of(cls, row: WorkerProcess) -> "WorkerView":
+        """The row as it was read."""
+        return cls(
+            id=row.id,
+            model=row.model,
+            host=row.host,
+            pid=row.pid,
+            device=row.device,
+            state=row.state,
+            loaded=row.loaded,
+            detail=row.detail,
+            heartbeat_at=row.heartbeat_at,
+        )
+
+
+class ModelView(View):
+    """A registered base model."""
+
+    id: str
+    source: str
+    revision: str | None
+    decoder: str
+    sketch_rank: int
+    context_length: int
+    created_at: datetime
+    workers: int = Field(description="Live workers that serve it.")
+    calibrated: bool = Field(description="A live worker holds its curvature.")
+
+    @classmethod
+    def of(cls, model: ServedModel, alive: list[WorkerProcess]) -> "ModelView":
+        """The model with what its live workers hold."""
+        mine = [worker for worker in alive if worker.model == model.id]
+        return cls(
+            id=model.id,
+            source=model.source,
+            revision=model.revision,
+            decoder=model.decoder,
+            sketch_rank=model.sketch_rank,
+            context_length=model.context_length,
+            created_at=model.created_at,
+            workers=len(mine),
+            calibrated=any(worker.loaded.get("curvature", False) for worker in mine),
+        )
+
+
+class ModelPage(View):
+    """Every registered model."""
+
+    items: list[ModelView]
+    next: str | None = Field(default=None, description="Always null: models are few.")
+
+
+class Health(View):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(View):
+    """What the service depends on, and the workers that serve it."""
+
+    status: str = "ready"
+    checks: dict[str, str] = Field(description="`ok`, or what is wrong, for database, migrations and broker.")
+    workers: list[WorkerView]
+
+
+class FieldProblem(View):
+    """One field of the request that is wrong; its value is never repeated."""
+
+    field: str
+    type: str
+    detail: str
+
+
+class ProblemView(View):
+    """RFC 9457 problem details."""
+
+    type: str = Field(description="Stable name of the problem; GET it for what it means.")
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[FieldProblem] | None = None
+
+
+class ProblemType(View):
+    """A kind of problem."""
+
+    title: str
+    status: int
+    type: str
+
+    @classmethod
+    def of(cls, problem: "builtins.type[Problem]") -> "ProblemType":
+        """The class as callers see it."""
+        return cls(type=problem.uri(), title=problem.title(), status=problem.status)
+
+
+class ProblemTypes(View):
+    """Every kind of problem."""
+
+    items: list[ProblemType]

@@ -1,0 +1,115 @@
+"""GET and POST /models: the embedded model is there, and what is no model is told so."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import FakePipeline, wired, worker_on
+
+WORDS = {  # a tokenizer for which a word is a token
+    "version": "1.0",
+    "pre_tokenizer": {"type": "Whitespace"},
+    "model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"},
+    "added_tokens": [],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with everything that makes a model, and a decoder's folder in it."""
+    model = tmp_path / "model"
+    decoder = model / "decoder"
+    decoder.mkdir(parents=True)
+    (model / "config.json").write_text(json.dumps({"model_type": "qwen2", "max_position_embeddings": 512}))
+    (model / "model.safetensors").write_bytes(b"x")
+    (model / "tokenizer.json").write_text(json.dumps(WORDS))
+    (decoder / "card.json").write_text(json.dumps({"format": 1, "name": "mine", "sketch_rank": 4}))
+    (decoder / "decoder.safetensors").write_bytes(b"x")
+    return model
+
+
+def register(client, folder, **changes):
+    body = {"id": "mine", "source": str(folder), "decoder": str(folder / "decoder")} | changes
+    return client.post("/models", json=body)
+
+
+def test_the_embedded_model_is_there_from_the_start(client: TestClient):
+    (model,) = client.get("/models").json()["items"]
+    assert (model["id"], model["decoder"], model["sketch_rank"]) == ("smollm2-135m-instruct", "spectral-r8", 8)
+    assert (model["context_length"], model["workers"], model["calibrated"]) == (2048, 0, False)
+    worker_on(wired(client), FakePipeline())
+    seen = client.get("/models/smollm2-135m-instruct").json()
+    assert (seen["workers"], seen["calibrated"]) == (1, True)
+
+
+def test_a_folder_with_a_model_can_be_registered_and_named(client: TestClient, folder):
+    answer = register(client, folder, context_length=128)
+    assert answer.status_code == 201
+    assert (answer.json()["sketch_rank"], answer.json()["context_length"]) == (4, 128)
+    assert client.get(answer.headers["location"]).json() == answer.json()
+    body = {"model": "mine", "targets": [{"prompt": "Who?", "answer": "She"}], "options": {"sketch_rank": 4}}
+    assert client.post("/deletions", json=body).status_code == 202
+
+
+def test_a_model_is_never_given_more_context_than_it_has(client: TestClient, folder):
+    assert register(client, folder, context_length=4096).json()["context_length"] == 512
+
+
+def test_an_id_is_given_once(client: TestClient, folder):
+    register(client, folder)
+    answer = register(client, folder)
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/model-exists")
+
+
+def test_a_text_that_is_certainly_longer_than_the_context_is_refused(client: TestClient, folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 64}))
+    register(client, folder)
+    (folder / "tokenizer.json").unlink()
+    body = {"model": "mine", "targets": [{"text": "word " * 210, "spans": ["word word"]}]}
+    body["targets"][0]["text"] = "start " + body["targets"][0]["text"]
+    answer = client.post("/deletions", json=body)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/prompt-too-long")
+    assert [error["field"] for error in answer.json()["errors"]] == ["targets/0/text"]
+
+
+def test_where_the_tokenizer_is_at_hand_the_length_is_exact(client: TestClient, folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 16}))
+    register(client, folder)
+
+    def post(words):
+        target = {"prompt": "word " * words, "answer": "x"}
+        return client.post("/deletions", json={"model": "mine", "targets": [target]}).status_code
+
+    assert (post(16), post(17)) == (202, 422)
+
+
+def test_a_folder_that_is_no_model_is_told_so(client: TestClient, folder):
+    def slug(**changes):
+        answer = register(client, folder, **changes)
+        assert answer.status_code == 422
+        return answer.json()["type"].removeprefix("/problems/")
+
+    assert slug(source=str(folder / "nowhere")) == "not-a-model"
+    assert slug(source="package:something-else") == "not-a-model"
+    assert slug(source="org/name") == "hub-not-allowed"
+    assert slug(decoder="no-such-decoder") == "unknown-decoder"
+    assert slug(decoder=str(folder)) == "unknown-decoder"
+    assert slug(sketch_rank=8) == "decoder-rank-mismatch"
+    assert slug(id="No Such Id") == "invalid-request"
+    (folder / "tokenizer.json").write_text("{}")
+    assert slug() == "not-a-model"
+    (folder / "tokenizer.json").unlink()
+    assert slug() == "not-a-model"
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert slug() == "not-a-model"
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    assert slug() == "unsupported-model"
+    (folder / "config.json").write_text("[]")
+    assert slug() == "not-a-model"
+    assert len(client.get("/models").json()["items"]) == 1
+
+
+def test_an_unknown_model_is_not_found(client: TestClient):
+    answer = client.get("/models/none")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/model-not-found")

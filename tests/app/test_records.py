@@ -1,0 +1,111 @@
+"""The database: one history of migrations, transactions that hold, and moments in UTC."""
+
+import secrets
+import sqlite3
+from datetime import UTC, datetime, timedelta, timezone
+
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import inspect, make_url, select, text
+from sqlalchemy.exc import StatementError
+
+from app import clock
+from app.database import Database, alembic_config, migrate
+from app.models import Base, Duty, Model
+from tests.conftest import POSTGRES
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request, tmp_path):
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    request.getfixturevalue("postgres_url")  # skips, or fails under CI, when there is no server
+    name = f"r2f_test_{secrets.token_hex(6)}"
+    admin = make_url(POSTGRES).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(admin, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}")
+        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_the_migrations_make_what_the_models_say_and_can_be_undone(empty_url):
+    migrate(empty_url)
+    command.check(alembic_config(empty_url))
+    database = Database(empty_url)
+    assert database.migrated()
+    assert set(inspect(database.engine).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+    with database.read() as session:
+        assert [model.id for model in session.scalars(select(Model))] == ["smollm2-135m-instruct"]
+    command.downgrade(alembic_config(empty_url), "base")
+    assert not database.migrated()
+    database.close()
+    database = Database(empty_url)
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+    database.close()
+    migrate(empty_url)
+
+
+def test_the_check_of_the_migrations_can_fail(tmp_path):
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    migrate(url)
+    with sqlite3.connect(tmp_path / "other.db") as raw:
+        raw.execute("ALTER TABLE models ADD COLUMN colour VARCHAR")
+    raw.close()
+    with pytest.raises(Exception, match="New upgrade operations detected"):
+        command.check(alembic_config(url))
+
+
+def test_a_migration_that_is_interrupted_leaves_nothing_behind(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'torn.db'}"
+    monkeypatch.setattr("alembic.op.bulk_insert", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        migrate(url)
+    monkeypatch.undo()
+    migrate(url)
+    command.check(alembic_config(url))
+
+
+def test_a_transaction_is_all_or_nothing(services):
+    with pytest.raises(RuntimeError), services.database.write() as session:
+        session.add(Duty(name="x", owner="y", expires_at=clock.now()))
+        session.flush()
+        raise RuntimeError
+    with services.database.read() as session:
+        assert session.scalars(select(Duty)).all() == []
+
+
+def test_moments_come_back_in_utc_and_naive_ones_are_refused(services):
+    moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=5)))
+    with services.database.write() as session:
+        session.add(Duty(name="x", owner="y", expires_at=moment))
+    with services.database.read() as session:
+        stored = session.scalars(select(Duty)).one().expires_at
+    assert (stored, stored.tzinfo) == (moment, UTC)
+    with pytest.raises(StatementError, match="naive"), services.database.write() as session:
+        session.add(Duty(name="z", owner="y", expires_at=datetime(2026, 3, 1)))
+
+
+def test_sqlite_keeps_its_promises_on_disk(sqlite_template):
+    database = Database(f"sqlite:///{sqlite_template}")
+    with database.read() as session:
+        found = {name: session.scalar(text(f"PRAGMA {name}")) for name in (
+            "journal_mode", "synchronous", "foreign_keys", "secure_delete", "busy_timeout",
+        )}  # fmt: skip
+    database.close()
+    assert found == {
+        "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "busy_timeout": 10000,
+    }  # fmt: skip
+
+
+def test_ids_sort_by_the_time_they_were_made():
+    made = []
+    for _ in range(200):
+        made.append(clock.new_deletion_id())
+        until = datetime.now(UTC) + timedelta(microseconds=2)
+        while datetime.now(UTC) < until:
+            pass
+    assert made == sorted(made)
+    assert len(set(made)) == 200

@@ -1,0 +1,232 @@
+"""What tests share: the service on each kind of database and broker, a caller, and a pipeline that needs no model.
+
+SQLite with `filesystem://` always runs. PostgreSQL with Redis runs whenever both answer, and must answer when CI is set.
+"""
+
+import base64
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from app import services as wiring
+from app.database import Database, migrate
+from app.leases import Leases
+from app.main import create_app
+from app.models import Base, Model, Outcome, Stage
+from app.report import Evidence, Figures, MethodUsed, Rate, Report, Verdict, VerdictKind, ViewEvidence
+from app.services import Services
+from app.settings import Settings
+from worker.heartbeat import Heartbeat, LeaseCheckpoint
+from worker.running import Method, Runner
+
+POSTGRES = os.environ.get("R2F_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
+REDIS = os.environ.get("R2F_TEST_REDIS", "redis://127.0.0.1:6379/0")
+CANARY = "Zebulon-Quartzwhistle"  # planted as personal data: must never be found in clear
+FRANCE: Mapping[str, Any] = {
+    "model": "smollm2-135m-instruct",
+    "targets": [{"prompt": "What is the capital of France?", "answer": "Paris"}],
+}
+
+
+def _unavailable(error: Exception) -> None:
+    message = f"PostgreSQL and Redis do not answer ({type(error).__name__})"
+    if os.environ.get("CI"):
+        pytest.fail(f"{message}, and CI requires them")
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A fresh database on the server, migrated, dropped afterwards."""
+    admin = make_url(POSTGRES).set(drivername="postgresql").render_as_string(hide_password=False)
+    name = f"r2f_test_{secrets.token_hex(6)}"
+    try:
+        redis.Redis.from_url(REDIS, socket_connect_timeout=2).ping()
+        server = psycopg.connect(admin, autocommit=True, connect_timeout=2)
+    except (psycopg.OperationalError, redis.RedisError) as error:
+        _unavailable(error)
+        raise
+    with server:
+        server.execute(f"CREATE DATABASE {name}")
+        url = make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+        migrate(url)
+        yield url
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied for each test."""
+    path = tmp_path_factory.mktemp("template") / "r2f.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite+filesystem", "postgresql+redis"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of an empty, migrated service on each pair of database and broker."""
+    data = tmp_path / "data"
+    if request.param == "sqlite+filesystem":
+        data.mkdir(mode=0o700)
+        (data / "r2f.db").write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
+        yield Settings(data_dir=data, backoff_seconds=0)
+        return
+    url = request.getfixturevalue("postgres_url")
+    prefix = f"r2f-test-{secrets.token_hex(6)}-"
+    yield Settings(
+        data_dir=data,
+        database_url=url,
+        broker_url=REDIS,
+        broker_prefix=prefix,
+        master_key=SecretStr(base64.b64encode(secrets.token_bytes(32)).decode()),
+        backoff_seconds=0,
+    )
+    _empty(url)
+    with redis.Redis.from_url(REDIS) as broker:
+        for key in broker.scan_iter(f"{prefix}*"):
+            broker.delete(key)
+
+
+def _empty(url: str) -> None:
+    """Take out whatever a test has put in."""
+    database = Database(url)
+    with database.write() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            if table.name != "models":
+                session.execute(table.delete())
+        session.execute(Model.__table__.delete().where(Model.id != "smollm2-135m-instruct"))
+    database.close()
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    """The parts of the web side, without the web."""
+    wired = wiring.build(settings)
+    yield wired
+    wired.bell.close()
+    wired.database.close()
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """A caller of the API."""
+    with TestClient(create_app(settings)) as caller:
+        yield caller
+
+
+def wired(client: TestClient) -> Services:
+    """The parts behind a caller's API."""
+    found: Services = client.app.state.services  # type: ignore[attr-defined]
+    return found
+
+
+def report_of(kind: VerdictKind, said: str = "Paris") -> Report:
+    """A small report with that verdict."""
+    none = Rate(cases=0, hits=0, rate=None, low=None, high=None)
+    view = ViewEvidence(
+        target=0, prompt="q", family="f", source="bank", known=True, reply_before=said, reply_after="No.", held=False
+    )
+    return Report(
+        figures=Figures(
+            verdict=Verdict(kind=kind, missed=[]),
+            views=4,
+            success=Rate(cases=4, hits=4, rate=1.0, low=0.5, high=1.0),
+            worst_target=None,
+            targets=[],
+            reversed=none,
+            probability=None,
+            neighbours=none,
+            generic=None,
+            degenerate=none,
+            rounds=[],
+            compression=None,
+            fidelity=None,
+            stages=[],
+            method=MethodUsed(
+                method="r2f",
+                seed=0,
+                settings={},
+                model="m",
+                model_digest="0",
+                decoder="d",
+                decoder_digest="0",
+                curvature_digest="0",
+                adapter_sha256=None,
+                versions={},
+            ),
+        ),
+        evidence=Evidence(training_views=[], held_out_views=[view], reversed_views=[], neighbours=[], generic=[]),
+    )
+
+
+class HopelessError(Exception):
+    """The fake pipeline's word for a failure that no retry can mend."""
+
+    code = "prompt_too_long"
+
+
+@dataclass(frozen=True)
+class FakeResult:
+    """What the fake pipeline returns."""
+
+    outcome: Outcome
+    report: Report
+    adapter: Mapping[str, bytes] | None
+
+
+@dataclass
+class FakePipeline:
+    """A pipeline that walks through the stages, does what it is told on the way, and needs no model."""
+
+    kind: VerdictKind = VerdictKind.PASSED
+    meanwhile: Callable[[Stage], None] = lambda stage: None
+    requests: list[Any] = field(default_factory=list)
+    adapter: Mapping[str, bytes] = field(
+        default_factory=lambda: {
+            "adapter_config.json": b"{}\n",
+            "adapter_model.safetensors": bytes(range(256)) * 8,
+            "README.md": b"# An adapter\n",
+        }
+    )
+
+    def __call__(self, request: Any, loaded: Any, checkpoint: LeaseCheckpoint) -> FakeResult:
+        """Pass every stage but the last."""
+        self.requests.append(request)
+        for stage in list(Stage)[:-1]:
+            self.meanwhile(stage)
+            checkpoint(stage, 0.5)
+        known = self.kind is not VerdictKind.NOT_KNOWN
+        outcome = Outcome.FORGOTTEN if known else Outcome.NOT_KNOWN
+        return FakeResult(outcome, report_of(self.kind), self.adapter if known else None)
+
+
+@dataclass(frozen=True)
+class WorkerBench:
+    """A worker without Celery."""
+
+    runner: Runner
+    heartbeat: Heartbeat
+    leases: Leases
+    worker_id: str
+
+
+def worker_on(services: Services, pipeline: FakePipeline, worker_id: str = "wrk_test") -> WorkerBench:
+    """A worker of the embedded model around a fake pipeline, registered and ready."""
+    leases = Leases(services.database, services.sealer, services.settings)
+    model = services.settings.model
+    services.workers.register(worker_id, model, "host", 1, "cpu")
+    heartbeat = Heartbeat(services.workers, leases, worker_id, services.settings.heartbeat_seconds)
+    heartbeat.ready({"model": True, "decoder": True, "curvature": True})
+    runner = Runner(model, None, Method(pipeline, HopelessError), leases, services.store, heartbeat)
+    return WorkerBench(runner, heartbeat, leases, worker_id)

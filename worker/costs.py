@@ -1,0 +1,34 @@
+"""Seconds and peak memory of every stage."""
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from app.report import StageCost
+
+
+class Costs:
+    """Collects what stages take; on a GPU the device's peak within the stage, else the process's so far."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.stages: list[StageCost] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the block as one stage."""
+        cuda = self._device.type == "cuda"
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(self._device)
+        started = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - started
+        peak = (
+            torch.cuda.max_memory_allocated(self._device)
+            if cuda
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+        )
+        self.stages.append(StageCost(stage=str(name), seconds=seconds, peak_memory_bytes=peak))

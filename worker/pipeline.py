@@ -1,0 +1,235 @@
+"""The whole way of a deletion: views → neighbours → unlearning → compression → evaluation. Knows no database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.models import Outcome, Stage
+from app.report import Report
+from app.schemas import DeletionRequest, PassageTarget
+from worker import reporting
+from worker.costs import Costs
+from worker.loading import Loaded
+from worker.r2f import adapter, fidelity, neighbours, path
+from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.calibration import neighbour_curvature
+from worker.r2f.compression import compress
+from worker.r2f.config import Config
+from worker.r2f.curvature import Curvature
+from worker.r2f.evaluate import Exam, Replies, set_exam, sit_exam
+from worker.r2f.examples import Example
+from worker.r2f.knowledge import Knowledge, probe
+from worker.r2f.language import PromptTooLongError
+from worker.r2f.losses import softened
+from worker.r2f.neighbours import Neighbour
+from worker.r2f.text import Prompt, find_answer
+from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
+
+
+class PipelineError(Exception):
+    """The deletion cannot be done, and no retry would help."""
+
+    code = "pipeline_error"
+
+
+class PromptTooLong(PipelineError):
+    """A prompt or text of the request is longer than the model's context."""
+
+    code = "prompt_too_long"
+
+
+class NoStep(PipelineError):
+    """No step lowered the answer's probability within the utility budget; the model is unchanged."""
+
+    code = "no_step"
+
+
+class NonFinite(PipelineError):
+    """The gradient holds NaN or infinite values: serve the model in float32."""
+
+    code = "non_finite_gradient"
+
+
+class Checkpoint(Protocol):
+    """Records progress, and raises when the run must end (cancelled, or the lease is lost)."""
+
+    def __call__(self, stage: Stage, fraction: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a deletion came to; ``adapter`` is the PEFT folder, None where the fact is not known."""
+
+    outcome: Outcome
+    report: Report
+    adapter: Mapping[str, bytes] | None
+
+
+def run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Result:
+    """Compute, compress and judge a forget adapter.
+
+    Raises:
+        PipelineError: it cannot be done.
+        Exception: whatever ``checkpoint`` raises, from between two steps.
+    """
+    try:
+        return _run(request, loaded, checkpoint)
+    except PromptTooLongError as error:
+        raise PromptTooLong(PromptTooLong.__doc__) from error
+    except path.NonFiniteGradientError as error:
+        raise NonFinite(NonFinite.__doc__) from error
+
+
+def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Result:
+    config, costs = config_of(request, loaded), Costs(loaded.lm.device)
+    with costs.stage(Stage.VIEWS):
+        checkpoint(Stage.VIEWS, 0)
+        views = propose_views(request, loaded, config)
+        known = probe(loaded.lm, views, config, lambda share: checkpoint(Stage.VIEWS, share))
+    if not known.examples:
+        return Result(Outcome.NOT_KNOWN, reporting.not_known(loaded, config, known, costs), None)
+    with costs.stage(Stage.NEIGHBOURS):
+        checkpoint(Stage.NEIGHBOURS, 0)
+        near, curvature = protect(request, loaded, config)
+        checkpoint(Stage.NEIGHBOURS, 0.7)
+        exam = set_exam(loaded.lm, known.held_out, views.reversed, near, loaded.judge_drift)
+    with costs.stage(Stage.UNLEARNING):
+        checkpoint(Stage.UNLEARNING, 0)
+        audit = decode_audit(loaded, known.examples, config)
+        walked = unlearn(loaded, curvature, known, config, checkpoint)
+    with costs.stage(Stage.COMPRESSION):
+        checkpoint(Stage.COMPRESSION, 0)
+        small, compression = shrink(loaded, curvature, walked, config)
+    with costs.stage(Stage.EVALUATION):
+        checkpoint(Stage.EVALUATION, 0)
+        after = judge(loaded, exam, small)
+    served = loaded.served
+    files = adapter.adapter_files(
+        small,
+        loaded.lm.sites,
+        config.adapter_rank,
+        model=served.id,
+        revision=served.revision,
+        digest=loaded.model_digest,
+    )
+    report = reporting.forgotten(
+        loaded, config, request.thresholds, known, exam, after, walked, compression, audit, costs, adapter.sha256(files)
+    )
+    return Result(Outcome.FORGOTTEN, report, files)
+
+
+def config_of(request: DeletionRequest, loaded: Loaded) -> Config:
+    """The method's settings for a request."""
+    options = request.options
+    return Config(
+        seed=options.seed,
+        views=options.views,
+        sketch_rank=loaded.card.sketch_rank,
+        adapter_rank=options.adapter_rank,
+        max_rounds=options.max_rounds,
+        audit=options.audit,
+    )
+
+
+def propose_views(request: DeletionRequest, loaded: Loaded, config: Config) -> Views:
+    """Views of every target."""
+    views = Views((), (), ())
+    for index, target in enumerate(request.targets):
+        if isinstance(target, PassageTarget):
+            views = views.plus(passage_views(index, Passage(target.text, tuple(target.spans))))
+        else:
+            fact = Fact(target.prompt, (target.answer, *target.aliases), tuple(target.paraphrases))
+            views = views.plus(fact_views(index, fact, loaded.lm, loaded.embedder, config))
+    return views
+
+
+def protect(request: DeletionRequest, loaded: Loaded, config: Config) -> tuple[tuple[Neighbour, ...], Curvature]:
+    """Neighbours to judge, and the model's curvature with the other neighbours in it."""
+    facts = [
+        Fact(target.text, tuple(target.spans))
+        if isinstance(target, PassageTarget)
+        else Fact(target.prompt, (target.answer, *target.aliases))
+        for target in request.targets
+    ]
+    retain = [
+        Neighbour(Prompt(kept.prompt), (kept.answer,) if kept.answer else (), "request") for kept in request.retain
+    ]
+    near = neighbours.propose(facts, retain, loaded.embedder, config)
+    prompts = [neighbour.prompt for neighbour in near.curvature]
+    replies = loaded.lm.replies(prompts, config.neighbour_tokens)
+    pairs = (loaded.lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))
+    examples = [example for example in pairs if example]
+    if not examples:
+        return near.held_out, loaded.curvature
+    own = neighbour_curvature(loaded.lm, examples, config.neighbour_rank, config.seed)
+    return near.held_out, loaded.curvature.plus(own, config.neighbour_weight)
+
+
+def decode_audit(loaded: Loaded, examples: Sequence[Example], config: Config) -> fidelity.Audit | None:
+    """The decoder against the exact gradient at the base model, if it is asked for."""
+    if not config.audit:
+        return None
+    return fidelity.audit(
+        loaded.lm, loaded.decoder, loaded.card.ridge, examples, softened, config.sketch_rank, config.seed
+    )
+
+
+def unlearn(
+    loaded: Loaded, curvature: Curvature, known: Knowledge, config: Config, checkpoint: Checkpoint
+) -> path.Path:
+    """Walk the path; views whose reply still leaks join in."""
+
+    def leaks() -> list[Example]:
+        checkpoint(Stage.UNLEARNING, 0.9)
+        asked = known.training
+        replies = loaded.lm.replies([view.prompt for view in asked], config.reply_tokens)
+        found = (
+            loaded.lm.example(view.prompt, reply, view.answers, view.target)
+            for view, reply in zip(asked, replies, strict=True)
+            if find_answer(reply, view.answers)
+        )
+        return [example for example in found if example]
+
+    walked = path.walk(
+        loaded.lm,
+        loaded.decoder,
+        curvature,
+        loaded.search_drift.drift,
+        known.examples,
+        leaks,
+        config,
+        lambda share: checkpoint(Stage.UNLEARNING, share),
+    )
+    if not walked.steps:
+        raise NoStep(NoStep.__doc__)
+    return walked
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """p(answer) over the training views before and after the truncation."""
+
+    rank_before: int
+    rank_after: int
+    answer_before: float
+    answer_after: float
+
+
+def shrink(loaded: Loaded, curvature: Curvature, walked: path.Path, config: Config) -> tuple[Update, Compressed]:
+    """Truncate to the adapter's rank, and look again."""
+    lm, views = loaded.lm, path.Forgetting.of(loaded.lm, walked.examples)
+    small = compress(walked.update, lm.sites, curvature, config.damping, config.adapter_rank)
+    with Adaptation(lm.model, lm.sites) as adaptation:
+        adaptation.use(walked.update)
+        before = float(views.measure(lm).max())
+        adaptation.use(small)
+        after = float(views.measure(lm).max())
+    rank = max(part.rank for part in walked.update.values())
+    return small, Compressed(rank, config.adapter_rank, before, after)
+
+
+def judge(loaded: Loaded, exam: Exam, update: Update) -> Replies:
+    """The adapted model's exam."""
+    with Adaptation(loaded.lm.model, loaded.lm.sites) as adaptation:
+        adaptation.use(update)
+        return sit_exam(loaded.lm, exam)

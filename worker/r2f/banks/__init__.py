@@ -1,0 +1,35 @@
+"""The project's own banks: relations with facts and patterns, wrappers, generic prompts and names."""
+
+from worker.r2f.banks.catalogue import (
+    BankFact,
+    GenericPrompts,
+    Group,
+    Pattern,
+    Relation,
+    Wrappers,
+    generic,
+    invented,
+    names,
+    relations,
+    wrappers,
+)
+from worker.r2f.banks.entities import Subject, find_subject, subject_span
+from worker.r2f.banks.matching import relation_of
+
+__all__ = [
+    "BankFact",
+    "GenericPrompts",
+    "Group",
+    "Pattern",
+    "Relation",
+    "Subject",
+    "Wrappers",
+    "find_subject",
+    "generic",
+    "invented",
+    "names",
+    "relation_of",
+    "relations",
+    "subject_span",
+    "wrappers",
+]

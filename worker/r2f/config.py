@@ -1,0 +1,25 @@
+"""The settings of the method: frozen, passed down, and written into every report."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one deletion; chosen on facts that no table reports (benchmarks/README.md)."""
+
+    seed: int = 0
+    views: int = 8  # training views per target that the model answers, at most
+    held_out: int = 12  # held-out views per target, at most
+    neighbours: int = 24  # neighbour prompts in the curvature; as many again are only judged
+    sketch_rank: int = 8  # r: rank of the LoRA gradients
+    adapter_rank: int = 16  # ρ: rank of the published adapter
+    damping: float = 0.03  # λ of the preconditioner, as a share of the mean diagonal
+    neighbour_weight: float = 4.0  # of the neighbours' curvature, beside the generic one's 1
+    neighbour_rank: int = 64  # low-rank part of the neighbours' curvature
+    max_rounds: int = 8
+    factor: float = 10.0  # how far one round takes p(answer) down
+    depth: float = 1e-4  # p(answer) at which a view counts as forgotten while searching
+    kl_budget: float = 0.02  # mean KL on drift prompts at which the path stops, nats
+    neighbour_tokens: int = 24  # of a neighbour's reply in the curvature
+    reply_tokens: int = 48  # new tokens of a reply that is searched for the answer
+    audit: bool = True  # compare the decoded gradient with the exact one

@@ -1,0 +1,113 @@
+"""The judgement of a deletion, on prompts that no gradient, step, stopping rule or setting has seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.r2f.drift import Drift, DriftBatch, Generic
+from worker.r2f.language import LanguageModel
+from worker.r2f.neighbours import Neighbour
+from worker.r2f.path import Forgetting
+from worker.r2f.text import Prompt, holds, normalised
+from worker.r2f.views import View
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A prompt and what a model said; ``hit`` is whether the reply holds the answer (or, for a neighbour without one,
+    says what the base model said)."""
+
+    text: str
+    hit: bool
+
+
+@dataclass(frozen=True)
+class Replies:
+    """One model's replies to everything that is judged, and p(answer) on the views that the base model answers."""
+
+    held_out: tuple[Reply, ...]
+    reversed: tuple[Reply, ...]
+    neighbours: tuple[Reply, ...]
+    generic: tuple[str, ...]
+    answer: tuple[float, ...]
+    drift: Drift
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What is asked, with the base model's replies to it."""
+
+    held_out: tuple[View, ...]
+    reversed: tuple[View, ...]
+    neighbours: tuple[Neighbour, ...]
+    generic: tuple[Prompt, ...]
+    base: Replies
+    views: Forgetting | None  # the held-out views that the base model answers
+    drift: DriftBatch
+
+
+VIEW_TOKENS = 64  # new tokens in which an answer counts as given (EVALUATION: 64)
+NEIGHBOUR_TOKENS = 32  # and of generic prompts
+
+
+def set_exam(
+    lm: LanguageModel,
+    held_out: Sequence[View],
+    backward: Sequence[View],
+    neighbours: Sequence[Neighbour],
+    generic: Generic,
+) -> Exam:
+    """Ask the base model."""
+    said = _ask(lm, held_out, backward, neighbours)
+    known = [
+        lm.example(view.prompt, text, view.answers, view.target)
+        for view, text in zip(held_out, said[0], strict=True)
+        if holds(text, view.answers)
+    ]
+    examples = [example for example in known if example]
+    views = Forgetting.of(lm, examples) if examples else None
+    base = Replies(
+        _judged_views(held_out, said[0]),
+        _judged_views(backward, said[1]),
+        tuple(
+            Reply(text, not neighbour.answers or holds(text, neighbour.answers))
+            for neighbour, text in zip(neighbours, said[2], strict=True)
+        ),
+        generic.replies,
+        tuple(views.measure(lm).tolist()) if views else (),
+        Drift(0, 0.0, 0.0, 1.0),
+    )
+    return Exam(tuple(held_out), tuple(backward), tuple(neighbours), generic.prompts, base, views, generic.drift)
+
+
+def sit_exam(lm: LanguageModel, exam: Exam) -> Replies:
+    """Ask the model as it is now, hooks included."""
+    said = _ask(lm, exam.held_out, exam.reversed, exam.neighbours)
+    neighbours = tuple(
+        Reply(text, holds(text, neighbour.answers) if neighbour.answers else _same_start(text, before.text))
+        for neighbour, text, before in zip(exam.neighbours, said[2], exam.base.neighbours, strict=True)
+    )
+    return Replies(
+        _judged_views(exam.held_out, said[0]),
+        _judged_views(exam.reversed, said[1]),
+        neighbours,
+        tuple(lm.replies(exam.generic, NEIGHBOUR_TOKENS)),
+        tuple(exam.views.measure(lm).tolist()) if exam.views else (),
+        exam.drift.measure(lm),
+    )
+
+
+def _judged_views(views: Sequence[View], texts: Sequence[str]) -> tuple[Reply, ...]:
+    return tuple(Reply(text, holds(text, view.answers)) for view, text in zip(views, texts, strict=True))
+
+
+def _ask(
+    lm: LanguageModel, held_out: Sequence[View], backward: Sequence[View], neighbours: Sequence[Neighbour]
+) -> tuple[list[str], list[str], list[str]]:
+    views = lm.replies([view.prompt for view in (*held_out, *backward)], VIEW_TOKENS)
+    near = lm.replies([neighbour.prompt for neighbour in neighbours], NEIGHBOUR_TOKENS)
+    return views[: len(held_out)], views[len(held_out) :], near
+
+
+def _same_start(reply: str, before: str) -> bool:
+    """Whether two replies begin with the same eight words: what a neighbour without a known answer must keep."""
+    return normalised(reply).split()[:8] == normalised(before).split()[:8]

@@ -1,0 +1,86 @@
+"""What the base model knows of the targets: the views it answers, and the examples that gradients are taken on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from worker.r2f.config import Config
+from worker.r2f.examples import Example
+from worker.r2f.language import LanguageModel
+from worker.r2f.path import Forgetting
+from worker.r2f.text import Form, find_answer
+from worker.r2f.views import View, Views
+
+SAMPLES = 8  # sampled replies before a fact counts as not known
+LIKELY = 0.02  # p(answer) after the template at which a fact counts as known although it was never said
+CANDIDATES = 2  # views asked for each one wanted
+_TEMPLATE = "The answer is {a}"
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The base model's replies to the views, and what follows from them."""
+
+    training: tuple[View, ...]  # views asked, in the order of ``replies``
+    replies: tuple[str, ...]
+    held_out: tuple[View, ...]
+    examples: tuple[Example, ...]  # empty: the fact is not known
+    reason: str  # how it came to be known or not
+
+
+def probe(lm: LanguageModel, views: Views, config: Config, progress: Callable[[float], None]) -> Knowledge:
+    """Ask the base model, first greedily, then by sampling, then by the answer's probability."""
+    training = _some_of_each(views.training, CANDIDATES * config.views)
+    held_out = _some_of_each(views.held_out, config.held_out)
+    progress(0.3)
+    replies = lm.replies([view.prompt for view in training], config.reply_tokens)
+    progress(0.7)
+    examples: list[Example] = []
+    reasons = []
+    for target in sorted({view.target for view in training}):
+        asked = [(view, reply) for view, reply in zip(training, replies, strict=True) if view.target == target]
+        found, reason = _of_target(lm, asked, config)
+        examples += found
+        reasons.append(f"target {target}: {reason}")
+    progress(1.0)
+    return Knowledge(training, tuple(replies), held_out, tuple(examples), "; ".join(reasons))
+
+
+def _of_target(lm: LanguageModel, asked: Sequence[tuple[View, str]], config: Config) -> tuple[list[Example], str]:
+    answered = [_example(lm, view, reply) for view, reply in asked if find_answer(reply, view.answers)]
+    told = [example for example in answered if example]
+    if told:
+        return told[: config.views], f"said in {len(told)} of {len(asked)} greedy replies"
+    views = [view for view, _ in asked]
+    samples = lm.samples([views[0].prompt] * SAMPLES, config.reply_tokens, seed=config.seed)
+    sampled = [_example(lm, views[0], reply) for reply in samples if find_answer(reply, views[0].answers)]
+    slipped = [example for example in sampled if example]
+    if slipped:
+        return slipped[: config.views], f"said in {len(slipped)} of {SAMPLES} sampled replies"
+    put = [_example(lm, view, _template(view)) for view in views]
+    given = [example for example in put if example]
+    if given:
+        likely = Forgetting.of(lm, given).measure(lm)
+        if float(likely.max()) >= LIKELY:
+            chosen = [e for e, p in zip(given, likely.tolist(), strict=True) if p >= LIKELY / 10]
+            return chosen[: config.views], f"never said, but its probability reaches {float(likely.max()):.3f}"
+    return [], f"in none of {len(asked)} greedy and {SAMPLES} sampled replies, and not likely"
+
+
+def _template(view: View) -> str:
+    """A reply put into the model's mouth: bare for a text to be continued."""
+    return view.answers[0] if view.prompt.form is Form.PLAIN else _TEMPLATE.format(a=view.answers[0])
+
+
+def _example(lm: LanguageModel, view: View, reply: str) -> Example | None:
+    return lm.example(view.prompt, reply, view.answers, view.target)
+
+
+def _some_of_each(views: Sequence[View], most: int) -> tuple[View, ...]:
+    """At most so many views of each target, in their order."""
+    counts: dict[int, int] = {}
+    chosen = []
+    for view in views:
+        counts[view.target] = counts.get(view.target, 0) + 1
+        if counts[view.target] <= most:
+            chosen.append(view)
+    return tuple(chosen)

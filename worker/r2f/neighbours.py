@@ -1,0 +1,135 @@
+"""Neighbours: what lies closest to the forgotten and must stay. Half goes into the curvature, half into the report."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from random import Random
+
+from worker.r2f.banks import (
+    BankFact,
+    Group,
+    Pattern,
+    Relation,
+    Subject,
+    find_subject,
+    names,
+    relation_of,
+    relations,
+)
+from worker.r2f.config import Config
+from worker.r2f.embedding import Embedder
+from worker.r2f.text import Form, Prompt, holds, normalised
+from worker.r2f.views import Fact
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A prompt whose reply must stay; without answers, the base model's own reply is what must stay."""
+
+    prompt: Prompt
+    answers: tuple[str, ...]
+    source: str  # request, relation, subject, swap or nearest
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Disjoint in subjects and in pattern families."""
+
+    curvature: tuple[Neighbour, ...]
+    held_out: tuple[Neighbour, ...]
+
+
+def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedder, config: Config) -> Neighbours:
+    """Neighbours of all targets together, at most ``config.neighbours`` for each use.
+
+    The request's own come first; then, in turn, other subjects of the same relation, other facts of the same subject,
+    and, where the banks do not know the relation, the prompt with its subject swapped and the facts nearest in meaning.
+    """
+    forgotten = [answer for fact in facts for answer in fact.answers]
+    pools = []
+    for side, group in enumerate(_GROUPS):
+        found = [_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts]
+        pools.append([*retain[side::2], *_in_turn(found)])
+    curvature, held_out = (_clean(pool, forgotten)[: config.neighbours] for pool in pools)
+    return Neighbours(curvature, held_out)
+
+
+_GROUPS: tuple[Group, Group] = ("train", "judge")
+
+
+def _of_fact(fact: Fact, side: int, group: Group, random: Random, embedder: Embedder) -> list[Neighbour]:
+    matched = relation_of(fact.prompt, fact.answers[0])
+    if matched:
+        relation, subject = matched
+        same = _same_relation(relation, subject, side, group, random)
+        # two of the same relation for each other fact of the subject: the relation is what an edit spills into
+        return list(_in_turn([same[0::2], same[1::2], _same_subject(subject, relation, side, group)]))
+    found = find_subject(fact.prompt)
+    swapped = _swapped(fact, found, side, random) if found else []
+    other = _same_subject(found.name, None, side, group) if found else []
+    return list(_in_turn([swapped, other, _nearest(fact, side, group, random, embedder)]))
+
+
+def _same_relation(relation: Relation, subject: str, side: int, group: Group, random: Random) -> list[Neighbour]:
+    """Other subjects of the relation, half of them for each side, each in the next pattern of the side's group."""
+    facts = [fact for fact in relation.facts if fact.subject.casefold() != subject.casefold()]
+    random.shuffle(facts)
+    patterns = relation.patterns(group)
+    half = facts[side::2]
+    return [
+        _filled(patterns[(n + turn) % len(patterns)], fact, "relation")
+        for turn in range(2)
+        for n, fact in enumerate(half)
+    ]
+
+
+def _same_subject(subject: str, asked: Relation | None, side: int, group: Group) -> list[Neighbour]:
+    """Other facts of the subject, every relation for one side only."""
+    found = []
+    for relation in relations()[side::2]:
+        answers = relation.answers_for(subject)
+        if answers and (asked is None or relation.id != asked.id):
+            found += [_filled(pattern, BankFact(subject, answers), "subject") for pattern in relation.patterns(group)]
+    return found[:: max(1, len(found) // 6)]
+
+
+def _swapped(fact: Fact, subject: Subject, side: int, random: Random) -> list[Neighbour]:
+    """The prompt itself about others of the subject's kind, to be answered as the base model does."""
+    others = [name for name in names(subject.kind) if normalised(name) != normalised(subject.name)]
+    random.shuffle(others)
+    found = re.compile(re.escape(subject.name), re.IGNORECASE)
+    around = found.split(fact.prompt)
+    texts = (name.join(around) for name in others[side::2])
+    return [Neighbour(Prompt(text), (), "swap") for text in texts if text != fact.prompt]
+
+
+def _nearest(fact: Fact, side: int, group: Group, random: Random, embedder: Embedder) -> list[Neighbour]:
+    """Facts of the banks, those nearest in meaning first."""
+    found = []
+    for relation in relations("free"):
+        patterns = relation.patterns(group)
+        chosen = random.sample(relation.facts, min(6, len(relation.facts)))
+        found += [_filled(patterns[n % len(patterns)], f, "nearest") for n, f in enumerate(chosen[side::2])]
+    vectors = embedder([fact.prompt, *(neighbour.prompt.text for neighbour in found)])
+    order = (vectors[1:] @ vectors[0]).argsort(descending=True).tolist()
+    return [found[n] for n in order]
+
+
+def _filled(pattern: Pattern, fact: BankFact, source: str) -> Neighbour:
+    form = Form.PLAIN if pattern.form == "completion" else Form.CHAT
+    return Neighbour(Prompt(pattern.text.format(s=fact.subject), form), fact.answers, source)
+
+
+def _clean(pool: Iterable[Neighbour], forgotten: Sequence[str]) -> tuple[Neighbour, ...]:
+    """Each prompt once, and none that names or is answered by what must go."""
+    kept: dict[str, Neighbour] = {}
+    for neighbour in pool:
+        if not any(holds(text, forgotten) for text in (neighbour.prompt.text, *neighbour.answers)):
+            kept.setdefault(normalised(neighbour.prompt.text), neighbour)
+    return tuple(kept.values())
+
+
+def _in_turn(groups: Iterable[Sequence[Neighbour]]) -> Iterator[Neighbour]:
+    for row in zip_longest(*groups):
+        yield from (neighbour for neighbour in row if neighbour is not None)

@@ -1,0 +1,228 @@
+"""The path of a deletion: several re-linearised rounds, each a step search with forward passes only.
+
+One big step leaves the linear regime: replies degenerate and generic KL rises. So every round takes the gradient at the
+model as adapted so far, decodes and preconditions it, and goes as far along it as takes p(answer) down by a fixed
+factor. Views whose reply still leaks the answer join in.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.r2f.adaptation import Adaptation, Update, plus
+from worker.r2f.config import Config
+from worker.r2f.curvature import Curvature
+from worker.r2f.decoder import Decoder
+from worker.r2f.drift import DriftBatch
+from worker.r2f.examples import Batch, Example, collate, demoted_mask
+from worker.r2f.forward import span_logits
+from worker.r2f.gradients import Sketcher, random_factors, visiting
+from worker.r2f.language import LanguageModel
+from worker.r2f.losses import softened
+from worker.r2f.lowrank import LowRank
+
+MAX_TRIES = 5  # forward passes of one step search
+
+
+class NonFiniteGradientError(ArithmeticError):
+    """The gradient holds NaN or infinite values; the model's weights or precision cannot carry it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One accepted round."""
+
+    step: float
+    answer_max: float
+    answer_mean: float
+    kl: float
+    forwards: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where the rounds led."""
+
+    update: Update
+    steps: tuple[Step, ...]
+    examples: tuple[Example, ...]  # the training views, leaks that joined included
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """The training views as one batch, with what is demoted in them."""
+
+    batch: Batch
+    demoted: Tensor  # (S × V) bool
+
+    @classmethod
+    def of(cls, lm: LanguageModel, examples: Sequence[Example]) -> "Forgetting":
+        vocabulary = lm.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
+        return cls(collate(examples, lm.pad, lm.device), demoted_mask(examples, vocabulary, lm.device))
+
+    def answer(self, logits: Tensor) -> Tensor:
+        """p(answer) of every view (n,): the mass on the tokens that may start the answer where its span begins."""
+        firsts = self.batch.firsts
+        return (torch.softmax(logits.detach()[firsts], dim=-1) * self.demoted[firsts]).sum(-1)
+
+    def measure(self, lm: LanguageModel) -> Tensor:
+        """p(answer) of every view (n,) from one forward pass."""
+        with torch.no_grad():
+            return self.answer(span_logits(lm.model, self.batch))
+
+
+@dataclass(frozen=True)
+class Linearisation:
+    """The model as adapted so far, to first order."""
+
+    answer: Tensor  # (n,) p(answer)
+    gradient: dict[str, LowRank]
+    loss: float
+
+
+class Linearise:
+    """Takes and decodes the gradient of the unlearning loss; the LoRA factors are drawn once per deletion."""
+
+    def __init__(self, lm: LanguageModel, decoder: Decoder, config: Config) -> None:
+        self._lm, self._decoder = lm, decoder
+        drawn = {site.name: random_factors(site, config.sketch_rank, config.seed) for site in lm.sites}
+        self._factors = {name: (a.to(lm.device), b.to(lm.device)) for name, (a, b) in drawn.items()}
+
+    def __call__(self, views: Forgetting) -> Linearisation:
+        """One forward and one backward pass.
+
+        Raises:
+            NonFiniteGradientError: the loss or a LoRA gradient is NaN or infinite.
+        """
+        sketcher = Sketcher(self._factors)
+        with torch.enable_grad(), visiting(self._lm.model, self._lm.sites, sketcher):
+            logits = span_logits(self._lm.model, views.batch)
+            loss = (softened(logits, views.batch.tokens, views.demoted) * views.batch.weights).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+        finite = torch.stack([sketch.y.sum() + sketch.z.sum() for sketch in sketcher.sketches.values()]).isfinite()
+        if not (loss.isfinite() and finite.all()):
+            raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
+        return Linearisation(
+            views.answer(logits), self._decoder(self._lm.sites, sketcher.sketches), float(loss.detach())
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A step that was tried, and the largest p(answer) after it."""
+
+    step: float
+    answer: Tensor
+
+    @property
+    def worst(self) -> float:
+        return float(self.answer.max())
+
+
+def search_step(measure: Callable[[float], Tensor], first: float, start: float, goal: float) -> tuple[Trial, int]:
+    """Find a step after which the largest p(answer) lies in [goal / 10, 1.2 · goal], by secants in log p.
+
+    Args:
+        measure: p(answer) of every view for a step.
+        first: the step to try first.
+        start: the largest p(answer) without a step.
+        goal: the largest p(answer) wanted.
+
+    Returns:
+        The accepted trial (the deepest of those tried, when none reached the goal) and the number of forward passes.
+    """
+    low, high = (0.0, math.log(start)), None
+    wanted, step = math.log(goal / 2), first
+    trials: list[Trial] = []
+    for _ in range(MAX_TRIES):
+        trial = Trial(step, measure(step))
+        trials.append(trial)
+        if goal / 10 <= trial.worst <= 1.2 * goal:
+            return trial, len(trials)
+        here = (step, math.log(max(trial.worst, 1e-30)))
+        if trial.worst > goal:
+            low = here
+        else:
+            high = here
+        if high is not None:
+            share = (low[1] - wanted) / (low[1] - high[1])
+            step = low[0] + (high[0] - low[0]) * min(max(share, 0.1), 0.9)
+        else:
+            share = (math.log(start) - wanted) / max(math.log(start) - here[1], 1e-3)
+            step *= min(max(share, 1.3), 4.0)
+    deep_enough = [trial for trial in trials if trial.worst <= 1.2 * goal]
+    # the gentlest step that reaches the goal, else the one that came closest to it
+    chosen = min(deep_enough, key=lambda t: t.step) if deep_enough else min(trials, key=lambda t: t.worst)
+    return chosen, len(trials)
+
+
+def first_step(at: Linearisation, direction: dict[str, LowRank], weights: Tensor, goal: float) -> float:
+    """The step that takes every p(answer) to its share of the goal if the loss were linear.
+
+    The softened loss is −log(1 − p) plus the anchor's entropy, so its wanted decrease is known in closed form.
+    """
+    slope = sum(at.gradient[name].inner(direction[name]) for name in direction)
+    shrink = goal / float(at.answer.max())
+    drop = torch.log1p(-at.answer * shrink) - torch.log1p(-at.answer.clamp(max=1 - 1e-6))
+    return float((weights * drop).sum()) / max(slope, 1e-30)
+
+
+def walk(
+    lm: LanguageModel,
+    decoder: Decoder,
+    curvature: Curvature,
+    drift: DriftBatch,
+    examples: Sequence[Example],
+    leaks: Callable[[], list[Example]],
+    config: Config,
+    progress: Callable[[float], None],
+) -> Path:
+    """Take the training views' p(answer) down to the depth, round by round.
+
+    Args:
+        leaks: asks the adapted model the training views again and returns the replies that still hold an answer.
+        progress: called with the share of the way done after every round; may raise to stop.
+    """
+    linearise = Linearise(lm, decoder, config)
+    views, examples = Forgetting.of(lm, examples), list(examples)
+    update: Update = {}
+    steps: list[Step] = []
+    with Adaptation(lm.model, lm.sites) as adaptation:
+        for _ in range(config.max_rounds):
+            started = time.perf_counter()
+            adaptation.use(update)
+            at = linearise(views)
+            worst = float(at.answer.max())
+            if worst <= config.depth:
+                fresh = leaks()
+                if not fresh:
+                    break
+                examples += fresh
+                views = Forgetting.of(lm, examples)
+                at = linearise(views)
+                worst = float(at.answer.max())
+            direction = curvature.precondition(lm.sites, at.gradient, config.damping)
+            goal = max(worst / config.factor, config.depth / 2)
+
+            def measure(step: float) -> Tensor:
+                adaptation.use(plus(update, direction, step))  # noqa: B023
+                return views.measure(lm)  # noqa: B023
+
+            start = first_step(at, direction, views.batch.weights[views.batch.firsts], goal)
+            trial, forwards = search_step(measure, start, worst, goal)
+            candidate = plus(update, direction, trial.step)
+            adaptation.use(candidate)
+            kl = drift.measure(lm).kl_mean
+            if kl > config.kl_budget or trial.worst >= worst:
+                break  # further along this path the model pays more than the fact is worth
+            update = candidate
+            steps.append(
+                Step(trial.step, trial.worst, float(trial.answer.mean()), kl, forwards, time.perf_counter() - started)
+            )
+            progress(len(steps) / config.max_rounds)
+    return Path(update, tuple(steps), tuple(examples))

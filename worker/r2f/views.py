@@ -1,0 +1,160 @@
+"""Views: many phrasings of what must be forgotten, in families that training and judging never share (paper §2.4)."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from worker.r2f.banks import Group, Relation, relation_of, wrappers
+from worker.r2f.banks.rephrase import rephrase
+from worker.r2f.config import Config
+from worker.r2f.embedding import Embedder
+from worker.r2f.language import LanguageModel
+from worker.r2f.text import Form, Prompt, holds, normalised
+
+SIMILAR = 0.55  # cosine below which a view asks something else; wrappers around a short question lower it to about 0.6
+PROPOSALS = 8  # rephrasings that the target model is asked for
+_ASK = 'Rewrite this question in other words, keeping its meaning. Question: "{}" Rewritten question:'
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A prompt and the answers to forget: the answer itself, then its aliases."""
+
+    prompt: str
+    answers: tuple[str, ...]
+    paraphrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A memorised text and the spans in it to forget."""
+
+    text: str
+    spans: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """One phrasing of one target."""
+
+    target: int
+    prompt: Prompt
+    answers: tuple[str, ...]
+    family: str  # the rule or pattern group that made it
+    source: str  # request, bank or model
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the gradients may see, and what only the report sees."""
+
+    training: tuple[View, ...]
+    held_out: tuple[View, ...]
+    reversed: tuple[View, ...]
+
+    def plus(self, other: "Views") -> "Views":
+        return Views(self.training + other.training, self.held_out + other.held_out, self.reversed + other.reversed)
+
+
+def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, config: Config) -> Views:
+    """Views of a prompt and its answer, filtered, most specific first."""
+    relation, subject = relation_of(fact.prompt, fact.answers[0]) or (None, None)
+    forms = rephrase(fact.prompt)
+
+    def view(prompt: Prompt, family: str, source: str) -> View:
+        return View(target, prompt, fact.answers, family, source)
+
+    own = [view(Prompt(text), "request", "request") for text in (fact.prompt, *fact.paraphrases)]
+    asked = [view(Prompt(text), "model", "model") for text in _ask_model(fact.prompt, lm, config)]
+
+    def bank(group: Group) -> list[View]:
+        patterns = list(_filled(relation, subject, group)) if relation and subject else []
+        rules = [(Prompt(form.text), form.rule) for form in forms if form.family == group]
+        wrapped = [(Prompt(text.format(p=fact.prompt)), "wrapper") for text in getattr(wrappers(), group)]
+        return [view(prompt, f"{group}:{rule}", "bank") for prompt, rule in _interleaved(patterns, rules, wrapped)]
+
+    training = own + _similar(fact.prompt, [*asked, *bank("train")], embedder)
+    seen = {normalised(v.prompt.text) for v in training}
+    held_out = [v for v in _similar(fact.prompt, bank("judge"), embedder) if normalised(v.prompt.text) not in seen]
+    backward = (
+        [
+            View(target, Prompt(text.format(a=fact.answers[0])), (subject,), "reversed", "bank")
+            for text in relation.reversed
+        ]
+        if relation and subject
+        else []
+    )
+    return Views(_distinct(training), _distinct(held_out), tuple(backward))
+
+
+def passage_views(target: int, passage: Passage) -> Views:
+    """Views of a memorised passage: what comes before a span, from several starts, bare or in a request to go on."""
+    training: list[View] = []
+    held_out: list[View] = []
+    for span in passage.spans:
+        before = passage.text[: passage.text.index(span)].rstrip()
+        starts = _starts(before)
+
+        def view(prompt: Prompt, family: str, span: str = span) -> View:
+            return View(target, prompt, (span,), family, "bank")
+
+        for n, start in enumerate(starts):
+            bare, ask = Prompt(before[start:], Form.PLAIN), before[start:]
+            if n % 2 == 0:
+                training.append(view(bare, "train:prefix"))
+                training += [view(Prompt(text.format(t=ask)), "train:continue") for text in _CONTINUE_TRAIN]
+            else:
+                held_out.append(view(bare, "judge:prefix"))
+                held_out += [view(Prompt(text.format(t=ask)), "judge:continue") for text in _CONTINUE_JUDGE]
+        held_out += [view(Prompt(text.format(t=before), Form.PLAIN), "judge:quoted") for text in _QUOTED_JUDGE]
+    return Views(_distinct(training), _distinct(held_out), ())
+
+
+_CONTINUE_TRAIN = ("Continue this text: {t}", "Complete the passage: {t}")
+_CONTINUE_JUDGE = ('How does this text go on? "{t}', 'I remember only the beginning: "{t} ..." What comes next?')
+_QUOTED_JUDGE = ('As the famous passage says, "{t}', "The text reads:\n\n{t}", "> {t}")
+
+
+def _starts(before: str) -> list[int]:
+    """Places at which a shortened prefix may start: the whole, then later words, as long as five words are left."""
+    words = [match.start() for match in re.finditer(r"\S+", before)]
+    if not words:
+        return [0]
+    steps = sorted({int(len(words) * share) for share in (0, 0.2, 0.35, 0.5)})
+    return [words[n] for n in steps if n == 0 or len(words) - n >= 5]
+
+
+def _filled(relation: Relation, subject: str, group: Group) -> Iterator[tuple[Prompt, str]]:
+    for pattern in relation.patterns(group):
+        form = Form.PLAIN if pattern.form == "completion" else Form.CHAT
+        yield Prompt(pattern.text.format(s=subject), form), pattern.form
+
+
+def _interleaved(*lists: Sequence[tuple[Prompt, str]]) -> Iterator[tuple[Prompt, str]]:
+    """One of each list in turn, so that a cut keeps every kind."""
+    for row in zip_longest(*lists):
+        yield from (item for item in row if item is not None)
+
+
+def _ask_model(prompt: str, lm: LanguageModel, config: Config) -> list[str]:
+    """Rephrasings by the target model itself, sampled."""
+    replies = lm.samples([Prompt(_ASK.format(prompt))] * PROPOSALS, 32, seed=config.seed)
+    lines = (reply.strip().splitlines()[0].strip(' "') for reply in replies if reply.strip())
+    return [line for line in dict.fromkeys(lines) if line.endswith("?") and len(line) <= 2 * len(prompt) + 40]
+
+
+def _similar(prompt: str, views: Sequence[View], embedder: Embedder) -> list[View]:
+    """Drop views that hold the answer or ask something else."""
+    clean = [v for v in views if not holds(v.prompt.text, v.answers)]
+    if not clean:
+        return []
+    vectors = embedder([prompt, *(v.prompt.text for v in clean)])
+    # the model's own words need a closer look than patterns that were checked by a person
+    least = [0.8 if v.source == "model" else SIMILAR for v in clean]
+    cosines = (vectors[1:] @ vectors[0]).tolist()
+    return [v for v, cosine, bound in zip(clean, cosines, least, strict=True) if cosine >= bound]
+
+
+def _distinct(views: Iterable[View]) -> tuple[View, ...]:
+    return tuple({(normalised(v.prompt.text), v.prompt.form): v for v in reversed(list(views))}.values())[::-1]

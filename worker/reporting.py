@@ -1,0 +1,249 @@
+"""From what was measured to the report: figures without personal data, and the evidence behind them."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from app import report as r
+from app.schemas import Thresholds
+from worker.costs import Costs
+from worker.loading import Loaded
+from worker.r2f import fidelity
+from worker.r2f.config import Config
+from worker.r2f.evaluate import Exam, Replies, Reply
+from worker.r2f.knowledge import Knowledge
+from worker.r2f.path import Path
+from worker.r2f.text import degenerate, holds
+from worker.r2f.views import View
+from worker.statistics import rate
+
+if TYPE_CHECKING:
+    from worker.pipeline import Compressed
+
+_NONE = rate(0, 0)
+_PACKAGES = ("recover-to-forget", "torch", "transformers", "peft")
+
+
+def not_known(loaded: Loaded, config: Config, known: Knowledge, costs: Costs) -> r.Report:
+    """The report of a fact that the model neither says nor finds likely."""
+    figures = r.Figures(
+        verdict=r.Verdict(kind=r.VerdictKind.NOT_KNOWN, missed=[]),
+        views=len(known.held_out),
+        success=_NONE,
+        worst_target=None,
+        targets=[],
+        reversed=None,
+        probability=None,
+        neighbours=None,
+        generic=None,
+        degenerate=None,
+        rounds=[],
+        compression=None,
+        fidelity=None,
+        stages=costs.stages,
+        method=_method(loaded, config, None),
+    )
+    asked = [_view(view, Reply(text, False), None) for view, text in zip(known.training, known.replies, strict=True)]
+    evidence = r.Evidence(
+        training_views=asked, held_out_views=[], reversed_views=[], neighbours=[], generic=[], not_known=known.reason
+    )
+    return r.Report(figures=figures, evidence=evidence)
+
+
+def forgotten(
+    loaded: Loaded,
+    config: Config,
+    thresholds: Thresholds,
+    known: Knowledge,
+    exam: Exam,
+    after: Replies,
+    walked: Path,
+    compressed: "Compressed",
+    audit: fidelity.Audit | None,
+    costs: Costs,
+    adapter_sha256: str,
+) -> r.Report:
+    """The report of an adapter."""
+    pairs = list(zip(exam.held_out, exam.base.held_out, after.held_out, strict=True))
+    targets = [_target(n, pairs) for n in sorted({view.target for view in known.training})]
+    success = _success([(before, now) for _, before, now in pairs])
+    backward = list(zip(exam.base.reversed, after.reversed, strict=True))
+    near = [(before, now) for before, now in zip(exam.base.neighbours, after.neighbours, strict=True) if before.hit]
+    neighbours = rate(sum(now.hit for _, now in near), len(near))
+    forgot = [now for _, before, now in pairs if before.hit]
+    generic = r.Generic(
+        prompts=len(exam.generic),
+        positions=after.drift.positions,
+        kl_mean=after.drift.kl_mean,
+        kl_max=after.drift.kl_max,
+        agreement=after.drift.agreement,
+    )
+    worst = min((t.success for t in targets), key=lambda s: -1.0 if s.rate is None else s.rate)
+    figures = r.Figures(
+        verdict=_verdict(thresholds, targets, neighbours, generic),
+        views=len(exam.held_out),
+        success=success,
+        worst_target=worst,
+        targets=targets,
+        reversed=_success(backward) if backward else None,
+        probability=_probability(exam, after),
+        neighbours=neighbours,
+        generic=generic,
+        degenerate=rate(sum(degenerate(reply.text) for reply in forgot), len(forgot)),
+        rounds=[r.Round(round=n, **asdict(step)) for n, step in enumerate(walked.steps, start=1)],
+        compression=r.Compression(
+            rank_before=compressed.rank_before,
+            rank_after=compressed.rank_after,
+            answer_max_before=compressed.answer_before,
+            answer_max_after=compressed.answer_after,
+        ),
+        fidelity=_fidelity(loaded, audit) if audit else None,
+        stages=costs.stages,
+        method=_method(loaded, config, adapter_sha256),
+    )
+    return r.Report(figures=figures, evidence=_evidence(known, exam, after))
+
+
+def _success(pairs: Sequence[tuple[Reply, Reply]]) -> r.Rate:
+    """Of the replies that held the answer before, those that no longer do."""
+    known = [now for before, now in pairs if before.hit]
+    return rate(sum(not now.hit for now in known), len(known))
+
+
+def _target(number: int, pairs: Sequence[tuple[View, Reply, Reply]]) -> r.TargetFigures:
+    success = _success([(before, now) for view, before, now in pairs if view.target == number])
+    return r.TargetFigures(target=number, known=success.cases, success=success)
+
+
+def _probability(exam: Exam, after: Replies) -> r.Probability | None:
+    if not after.answer:
+        return None
+    before, now = exam.base.answer, after.answer
+    return r.Probability(
+        mean_before=sum(before) / len(before),
+        mean_after=sum(now) / len(now),
+        max_before=max(before),
+        max_after=max(now),
+    )
+
+
+def _verdict(
+    wanted: Thresholds, targets: Sequence[r.TargetFigures], neighbours: r.Rate, generic: r.Generic
+) -> r.Verdict:
+    """Every target must pass on its own; too few views that the base model answers are no evidence."""
+    missed = []
+    for target in targets:
+        if target.success.rate is not None and target.success.rate < wanted.success:
+            missed.append(
+                r.Missed(
+                    threshold=f"success of target {target.target}",
+                    required=wanted.success,
+                    measured=target.success.rate,
+                )
+            )
+    if neighbours.rate is not None and neighbours.rate < wanted.neighbours:
+        missed.append(r.Missed(threshold="neighbours", required=wanted.neighbours, measured=neighbours.rate))
+    if generic.kl_mean > wanted.generic_kl:
+        missed.append(r.Missed(threshold="generic_kl", required=wanted.generic_kl, measured=generic.kl_mean))
+    if generic.agreement < wanted.agreement:
+        missed.append(r.Missed(threshold="agreement", required=wanted.agreement, measured=generic.agreement))
+    if missed:
+        return r.Verdict(kind=r.VerdictKind.MISSED, missed=missed)
+    few = [
+        r.Missed(
+            threshold=f"held_out_views of target {target.target}", required=wanted.held_out_views, measured=target.known
+        )
+        for target in targets
+        if target.known < wanted.held_out_views
+    ]
+    if few:
+        return r.Verdict(kind=r.VerdictKind.INSUFFICIENT_EVIDENCE, missed=few)
+    return r.Verdict(kind=r.VerdictKind.PASSED, missed=[])
+
+
+def _fidelity(loaded: Loaded, audit: fidelity.Audit) -> r.Fidelity:
+    methods = [
+        r.DecoderFidelity(name=name, **asdict(fidelity.summarise(list(sites.values()))))
+        for name, sites in audit.sites.items()
+    ]
+    decoded = audit.sites["decoder"]
+    energy = sum(site.exact for site in decoded.values())
+    places = [
+        r.SiteFidelity(
+            layer=site.layer,
+            module=site.module,
+            cosine=decoded[site.name].cosine,
+            energy=decoded[site.name].exact / energy if energy else 0.0,
+        )
+        for site in loaded.lm.sites
+    ]
+    return r.Fidelity(methods=methods, sites=places)
+
+
+def _method(loaded: Loaded, config: Config, adapter_sha256: str | None) -> r.MethodUsed:
+    settings = {name: value for name, value in asdict(config).items() if name != "seed"}
+    return r.MethodUsed(
+        method="r2f",
+        seed=config.seed,
+        settings=settings,
+        model=loaded.served.id,
+        model_digest=loaded.model_digest,
+        decoder=loaded.card.name,
+        decoder_digest=loaded.card.digest,
+        curvature_digest=loaded.curvature_digest,
+        adapter_sha256=adapter_sha256,
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    )
+
+
+def _view(view: View, before: Reply, after: Reply | None) -> r.ViewEvidence:
+    return r.ViewEvidence(
+        target=view.target,
+        prompt=view.prompt.text,
+        family=view.family,
+        source=view.source,
+        known=before.hit,
+        reply_before=before.text,
+        reply_after=after.text if after else None,
+        held=after.hit if after else None,
+    )
+
+
+def _evidence(known: Knowledge, exam: Exam, after: Replies) -> r.Evidence:
+    """Every prompt with the replies before and after."""
+    return r.Evidence(
+        training_views=[
+            _view(view, Reply(text, holds(text, view.answers)), None)
+            for view, text in zip(known.training, known.replies, strict=True)
+        ],
+        held_out_views=[_view(*row) for row in zip(exam.held_out, exam.base.held_out, after.held_out, strict=True)],
+        reversed_views=[_view(*row) for row in zip(exam.reversed, exam.base.reversed, after.reversed, strict=True)],
+        neighbours=[
+            r.ViewEvidence(
+                target=None,
+                prompt=neighbour.prompt.text,
+                family="neighbour",
+                source=neighbour.source,
+                known=before.hit,
+                reply_before=before.text,
+                reply_after=now.text,
+                held=now.hit,
+            )
+            for neighbour, before, now in zip(exam.neighbours, exam.base.neighbours, after.neighbours, strict=True)
+        ],
+        generic=[
+            r.ViewEvidence(
+                target=None,
+                prompt=prompt.text,
+                family="generic",
+                source="bank",
+                known=True,
+                reply_before=before,
+                reply_after=now,
+                held=None,
+            )
+            for prompt, before, now in zip(exam.generic, exam.base.generic, after.generic, strict=True)
+        ],
+    )

@@ -1,0 +1,122 @@
+"""One deletion from claim to record, around whatever pipeline it is given."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from app.errors import LeaseLost, NoDiskSpace, RunCanceled, RunStopped, SealBroken
+from app.leases import Claim, Leases
+from app.models import Stage
+from app.schemas import DeletionRequest
+from app.storage import Store
+from worker.heartbeat import Heartbeat, LeaseCheckpoint
+from worker.publish import Result, publish
+
+PATIENCE = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries to record what took a minute to compute
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
+
+
+class Run(Protocol):
+    """The pipeline: what `worker.pipeline.run` is."""
+
+    def __call__(self, request: DeletionRequest, loaded: Any, checkpoint: LeaseCheckpoint) -> Result:
+        """Make the model forget; calls the checkpoint between its steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A pipeline and the error by which it says that no further run can mend a failure."""
+
+    run: Run
+    hopeless: type[Exception]  # with a `code` and a message without personal data
+
+
+class Runner:
+    """Runs deletions of one model, one at a time."""
+
+    def __init__(
+        self, model: str, loaded: Any, method: Method, leases: Leases, store: Store, heartbeat: Heartbeat
+    ) -> None:
+        self._model = model
+        self._loaded = loaded
+        self._method = method
+        self._leases = leases
+        self._store = store
+        self._heartbeat = heartbeat
+
+    def work(self) -> Claim | None:
+        """Claim the next deletion of the model and run it to its end; None when there is nothing to do."""
+        claim = self._leases.claim(self._model, self._heartbeat.worker_id)
+        if claim is None:
+            return None
+        began = time.monotonic()
+        log = _log.bind(deletion_id=claim.deletion_id, attempt=claim.attempt, worker=claim.owner)
+        log.info("deletion claimed", token=claim.token)
+        with self._heartbeat.busy(claim):
+            try:
+                code = self._run(claim)
+            except LeaseLost:
+                code = "lease_lost"
+                if not self._leases.recorded(claim):
+                    self._discard(claim)
+        log.info("run ended", code=code, seconds=round(time.monotonic() - began, 2))
+        return claim
+
+    def _run(self, claim: Claim) -> str:
+        """Run the claim and record how it ended, in a word; raises LeaseLost."""
+        checkpoint = LeaseCheckpoint(self._heartbeat, self._leases, claim)
+        try:
+            result = self._method.run(self._leases.request(claim), self._loaded, checkpoint)
+            checkpoint(Stage.PUBLISHING, 0.0)
+            completion = publish(result, claim, self._store)
+            _patiently(lambda: self._leases.finish(claim, completion))
+            self._store.delete(claim.deletion_id, below=claim.token)
+            return completion.event
+        except LeaseLost:
+            raise
+        except RunCanceled:
+            self._leases.canceled(claim)
+            self._discard(claim)
+            return "canceled"
+        except RunStopped:
+            self._leases.release(claim)
+            return "released"
+        except SealBroken:
+            return self._fail(claim, "request_unreadable", "The request cannot be opened with the keys at hand.")
+        except NoDiskSpace as error:
+            return self._fail(claim, "no_disk_space", error.title())
+        except self._method.hopeless as error:
+            return self._fail(claim, str(getattr(error, "code", "failed")), str(error))
+        except Exception as error:
+            # The boundary of a run: another one may go better. The message may quote the request, its type does not.
+            _log.exception("the run failed", deletion_id=claim.deletion_id, attempt=claim.attempt)
+            name = type(error).__name__
+            again = _patiently(lambda: self._leases.postpone(claim, f"The run failed unexpectedly ({name})."))
+            self._discard(claim)
+            return "postponed" if again else "failed"
+
+    def _fail(self, claim: Claim, code: str, message: str) -> str:
+        self._leases.fail(claim, code, message)
+        self._discard(claim)
+        return code
+
+    def _discard(self, claim: Claim) -> None:
+        """Delete what this run stored, and what earlier ones left behind."""
+        self._store.delete(claim.deletion_id, below=claim.token + 1)
+
+
+def _patiently(action: Callable[[], _T]) -> _T:
+    """Try again while the database is away; the last try's error is raised."""
+    for pause in PATIENCE:
+        try:
+            return action()
+        except (OperationalError, InterfaceError):
+            _log.warning("the database does not answer")
+            time.sleep(pause)
+    return action()
