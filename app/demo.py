@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -19,7 +20,7 @@ from app.report import Report, VerdictKind
 from app.settings import Settings
 from app.supervisor import CommandFailed
 
-READY_SECONDS = 900.0  # the first start prepares the model and its curvature
+START_SECONDS = 180.0  # until the worker shows itself; how long it then prepares is up to the machine
 
 
 class DeletionUnfinished(CommandFailed):
@@ -47,12 +48,13 @@ class Demo:
     settings: Settings
     folder: Path
     console: Console
+    stranger: Callable[[str, Path, Sequence[dict[str, Any]]], dict[str, list[str]]] = ask
 
     def prepare(self) -> None:
         """Wait for the worker, and show what it is doing."""
         began, last = time.monotonic(), ""
         with self.console.status("starting the service …") as status:
-            for now in self.client.preparation(self.settings.model, READY_SECONDS):
+            for now in self.client.preparation(self.settings.model, START_SECONDS):
                 text = preparing(now)
                 status.update(f"{text} …")
                 if text != last and not self.console.is_terminal:
@@ -113,7 +115,7 @@ class Demo:
         self.console.print(f"Downloaded and unpacked to {folder}: {', '.join(names)}", highlight=False)
         source, questions = self.client.source(self.settings.model), fact.questions(report)
         with self.console.status("asking a fresh process with plain transformers and peft …"):
-            replies = ask(base_folder(self.settings, source), folder, questions)
+            replies = self.stranger(base_folder(self.settings, source), folder, questions)
         texts = [question["text"] for question in questions]
         self.console.print(show.asked_again(texts, replies["base"], replies["adapted"]))
 

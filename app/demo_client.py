@@ -50,10 +50,10 @@ class Client:
         self._alive = alive
 
     def preparation(self, model: str, patience: float) -> Iterator[Preparation]:
-        """What the model's worker is doing, until it is ready.
+        """What the model's worker is doing, until it is ready; one that lives and loads may take its time.
 
         Raises:
-            WorkerNotReady: it was not after so many seconds.
+            WorkerNotReady: for so many seconds there was no living worker.
         """
         until = time.monotonic() + patience
         while time.monotonic() < until:
@@ -62,8 +62,10 @@ class Client:
             yield now
             if now.state in {"ready", "busy"}:
                 return
+            if now.state != "starting":
+                until = time.monotonic() + patience
             time.sleep(READY_POLL_SECONDS)
-        raise WorkerNotReady(f"No worker for {model} was ready after {patience:.0f} s.")
+        raise WorkerNotReady(f"There was no living worker for {model} for {patience:.0f} s.")
 
     def _prepared(self, model: str) -> Preparation:
         """A ready one of the model's workers, else any; the API itself may still be starting."""

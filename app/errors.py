@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 PROBLEM_PREFIX = "/problems/"
+Fields = list[dict[str, str]]  # field, type and detail of each thing that is wrong
 
 
 class R2FError(Exception):
@@ -53,11 +54,7 @@ class Problem(R2FError):
     status: ClassVar[int] = 500
 
     def __init__(
-        self,
-        detail: str | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        fields: list[dict[str, str]] | None = None,
+        self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, fields: Fields | None = None
     ) -> None:
         super().__init__(detail)
         self.headers = dict(headers or {})
@@ -296,12 +293,8 @@ class NoDiskSpace(Problem):
     status = 507
 
 
-def problem_types() -> Iterator[type[Problem]]:
+def problem_types(parent: type[Problem] = Problem) -> Iterator[type[Problem]]:
     """Every problem that a caller can meet, in the order of this file."""
-
-    def below(parent: type[Problem]) -> Iterator[type[Problem]]:
-        for child in parent.__subclasses__():
-            yield child
-            yield from below(child)
-
-    return below(Problem)
+    for child in parent.__subclasses__():
+        yield child
+        yield from problem_types(child)

@@ -21,6 +21,9 @@ TASK = "r2f.delete"
 class _Channel(filesystem.Channel):
     """Kombu's own, except that a message appears whole: its reader stumbles over a half-written one."""
 
+    def _queue_bind(self, *_binding: Any) -> None:
+        """Keep no table of bindings, which a kill could tear: messages go to a queue by its name."""
+
     def _put(self, queue: Any, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]  # bases disagree
         folder = Path(self.data_folder_out)
         name = f"{time.time_ns():020d}_{uuid4().hex}"  # read in the order of names: first come, first served
@@ -70,7 +73,7 @@ def configuration(settings: Settings, *, worker: bool) -> dict[str, Any]:
         "enable_utc": True,
     }
     if settings.broker_url.startswith("filesystem://"):
-        values["broker_transport"] = "app.queue:FolderTransport"
+        values |= {"broker_transport": "app.queue:FolderTransport", "broker_url": "filesystem://localhost"}
     if worker:
         values |= {"task_queues": [queue_of(settings.model)], "task_default_queue": f"r2f.{settings.model}"}
     return values

@@ -1,6 +1,6 @@
 """What tests share: the service on each kind of database and broker, a caller, and a pipeline that needs no model.
 
-SQLite with `filesystem://` always runs. PostgreSQL with Redis runs whenever both answer, and must answer when CI is set.
+SQLite with `filesystem://` always runs; PostgreSQL with Redis whenever both answer, which they must when CI is set.
 """
 
 import base64

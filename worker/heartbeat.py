@@ -44,7 +44,8 @@ class Heartbeat:
     def stop(self) -> None:
         """End, and report the worker as stopped."""
         self._ended.set()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
         self._state, self._loaded = WorkerState.STOPPED, {}
         self._report()
 

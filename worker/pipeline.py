@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from app import adapters
 from app.models import Outcome, Stage
 from app.report import Report
 from app.schemas import DeletionRequest, PassageTarget
@@ -112,6 +113,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         revision=served.revision,
         digest=loaded.model_digest,
     )
+    adapters.validate(files, served.id)
     report = reporting.forgotten(
         loaded, config, request.thresholds, known, exam, after, walked, compression, audit, costs, adapter.sha256(files)
     )

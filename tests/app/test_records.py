@@ -69,10 +69,14 @@ def test_a_migration_that_is_interrupted_leaves_nothing_behind(tmp_path, monkeyp
 
 
 def test_a_transaction_is_all_or_nothing(services):
-    with pytest.raises(RuntimeError), services.database.write() as session:
-        session.add(Duty(name="x", owner="y", expires_at=clock.now()))
-        session.flush()
-        raise RuntimeError
+    def begin_and_fail():
+        with services.database.write() as session:
+            session.add(Duty(name="x", owner="y", expires_at=clock.now()))
+            session.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        begin_and_fail()
     with services.database.read() as session:
         assert session.scalars(select(Duty)).all() == []
 

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from app.models import Stage
 from app.settings import Settings
 from tests.conftest import FakePipeline, HopelessError
 from worker import tasks
@@ -17,8 +18,6 @@ class SlowPipeline(FakePipeline):
 
     def __call__(self, request, loaded, checkpoint):
         flag = Path(Settings().data_dir) / SLOW
-        from app.models import Stage
-
         checkpoint(Stage.VIEWS, 0.1)
         while flag.exists():
             time.sleep(0.05)

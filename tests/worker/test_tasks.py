@@ -28,7 +28,7 @@ class Bench:
         self._workers: list[subprocess.Popen] = []
 
     def start_worker(self) -> subprocess.Popen:
-        command = worker_command(self.settings.model)
+        command = worker_command()
         command[command.index("worker.tasks")] = "tests.worker.bench_worker"
         environment = os.environ | {
             f"R2F_{name.upper()}": str(value.get_secret_value() if name == "master_key" else value)
@@ -121,6 +121,7 @@ def test_a_running_deletion_is_canceled_in_its_worker(bench: Bench):
 def test_a_worker_that_cannot_load_ends_and_says_why(settings):
     environment = os.environ | {"R2F_DATA_DIR": str(settings.data_dir), "R2F_MODEL": "no-such-model"}
     environment |= {"R2F_DATABASE_URL": settings.database, "R2F_BROKER_URL": settings.broker_url}
+    environment["R2F_BROKER_PREFIX"] = settings.broker_prefix
     if settings.master_key is not None:
         environment["R2F_MASTER_KEY"] = settings.master_key.get_secret_value()
     command = [sys.executable, "-m", "celery", "-A", "worker.tasks", "-q", "worker", "--pool", "solo"]

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from app import clock
-from app.errors import NoDiskSpace
+from app.errors import NoDiskSpace, RunCanceled
 from app.leases import Leases
 from app.models import ArtefactKind, Deletion, Outcome, Stage, Status, WorkerState
 from app.report import VerdictKind
@@ -190,11 +190,9 @@ def test_the_heartbeat_keeps_a_silent_run_alive_and_shows_the_worker_busy(servic
         assert leases.claim(MODEL, "wrk_b") is None
         assert services.workers.known()[0].state is WorkerState.BUSY
         services.deletions.cancel(deletion_id)
-        deadline = time.monotonic() + 5
-        with pytest.raises(Exception, match="canceled while it ran"):
-            while time.monotonic() < deadline:
-                heartbeat.check()
-                time.sleep(0.05)
+        time.sleep(1.0)  # several beats
+        with pytest.raises(RunCanceled):
+            heartbeat.check()
     assert services.workers.known()[0].state is WorkerState.READY
     heartbeat.stop()
     assert services.workers.known()[0].state is WorkerState.STOPPED

@@ -6,6 +6,7 @@ wrong scale: one rank for all sites, lora_alpha = rank, the scale folded into B,
 
 import hashlib
 import json
+import struct
 from collections.abc import Mapping
 
 import safetensors.torch
@@ -77,9 +78,17 @@ def adapter_files(
     metadata = {"base_model": model, "base_revision": revision or "", "base_digest": digest, "format": "pt"}
     return {
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
-        WEIGHTS: safetensors.torch.save(tensors, metadata),
+        WEIGHTS: _canonical(safetensors.torch.save(tensors, metadata)),
         "README.md": _README.format(model=model, rank=rank, revision=revision or "none", digest=digest).encode(),
     }
+
+
+def _canonical(content: bytes) -> bytes:
+    """The same safetensors file with its header in sorted order: the library writes metadata in a random one."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors stay aligned
+    return struct.pack("<Q", len(header)) + header + content[8 + length :]
 
 
 def sha256(files: Mapping[str, bytes]) -> str:

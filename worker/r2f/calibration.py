@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate as accumulated
 from pathlib import Path
 
 import torch
@@ -42,7 +43,8 @@ def calibrate(lm: LanguageModel, config: CalibrationConfig, progress: Callable[[
     prompts = [Prompt(text) for text in generic().calibration]
     turn = 0
     while sum(len(example.ids) for example in examples) < config.tokens:
-        replies = lm.samples(prompts, config.reply_tokens, seed=config.seed + turn)
+        # one batch: a step of generation costs the weights' way through memory, however many rows share it
+        replies = lm.samples(prompts, config.reply_tokens, seed=config.seed + turn, batch=len(prompts))
         fresh = (lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))
         before = len(examples)
         examples += [example for example in fresh if example]
@@ -50,6 +52,8 @@ def calibrate(lm: LanguageModel, config: CalibrationConfig, progress: Callable[[
             raise ValueError("The model's replies to every calibration prompt are empty.")
         turn += 1
         progress(min(0.45, 0.45 * sum(len(example.ids) for example in examples) / config.tokens))
+    sizes = list(accumulated(len(example.ids) for example in examples))
+    examples = examples[: 1 + next(n for n, size in enumerate(sizes) if size >= config.tokens)]
     sketch = CurvatureSketch(lm.sites, config.rank, config.seed, lm.device)
     batches = _batches(sorted(examples, key=lambda example: len(example.ids)))
     for n, batch in enumerate(batches, start=1):

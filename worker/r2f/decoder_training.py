@@ -80,7 +80,7 @@ def examples_of(lm: LanguageModel, relation: Relation, fact: BankFact, views: in
     found = []
     for pattern in relation.train[:views]:
         plain = pattern.form == "completion"
-        prompt = Prompt(pattern.text.format(s=fact.subject), Form.PLAIN if plain else Form.CHAT)
+        prompt = Prompt(pattern.filled(fact.subject), Form.PLAIN if plain else Form.CHAT)
         answer = fact.answers[0]
         example = lm.example(prompt, answer if plain else TEMPLATE.format(a=answer), [answer])
         found += [example] if example else []

@@ -118,7 +118,7 @@ def _nearest(fact: Fact, side: int, group: Group, random: Random, embedder: Embe
 
 def _filled(pattern: Pattern, fact: BankFact, source: str) -> Neighbour:
     form = Form.PLAIN if pattern.form == "completion" else Form.CHAT
-    return Neighbour(Prompt(pattern.text.format(s=fact.subject), form), fact.answers, source)
+    return Neighbour(Prompt(pattern.filled(fact.subject), form), fact.answers, source)
 
 
 def _clean(pool: Iterable[Neighbour], forgotten: Sequence[str]) -> tuple[Neighbour, ...]:

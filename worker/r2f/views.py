@@ -70,7 +70,7 @@ def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, c
 
     def bank(group: Group) -> list[View]:
         patterns = list(_filled(relation, subject, group)) if relation and subject else []
-        rules = [(Prompt(form.text), form.rule) for form in forms if form.family == group]
+        rules = [(_put(form.text, form.form), form.rule) for form in forms if form.family == group]
         wrapped = [(Prompt(text.format(p=fact.prompt)), "wrapper") for text in getattr(wrappers(), group)]
         return [view(prompt, f"{group}:{rule}", "bank") for prompt, rule in _interleaved(patterns, rules, wrapped)]
 
@@ -127,8 +127,12 @@ def _starts(before: str) -> list[int]:
 
 def _filled(relation: Relation, subject: str, group: Group) -> Iterator[tuple[Prompt, str]]:
     for pattern in relation.patterns(group):
-        form = Form.PLAIN if pattern.form == "completion" else Form.CHAT
-        yield Prompt(pattern.text.format(s=subject), form), pattern.form
+        yield _put(pattern.filled(subject), pattern.form), pattern.form
+
+
+def _put(text: str, form: str) -> Prompt:
+    """A completion is a text to be continued, everything else a chat turn."""
+    return Prompt(text, Form.PLAIN if form == "completion" else Form.CHAT)
 
 
 def _interleaved(*lists: Sequence[tuple[Prompt, str]]) -> Iterator[tuple[Prompt, str]]:

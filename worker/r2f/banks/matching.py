@@ -56,7 +56,7 @@ def relation_of(prompt: str, answer: str | None = None) -> tuple[Relation, str] 
     A subject that the bank does not know is accepted where a pattern fits, so that "What is the capital of
     Ruritania?" finds its neighbours too. Of several patterns, one whose bank fact has the given answer wins, then one
     whose subject the bank knows, then the most specific. A prompt outside all patterns is still recognised where it
-    names a subject and a cue of a relation, and the answer, if given, is the one that the bank knows.
+    names a subject and a cue of a relation, and the answer given is the one that the bank knows.
     """
     fits = [match for words in _wordings(prompt) for match in _matches(words)]
 
@@ -102,6 +102,6 @@ def _by_cue(words: str, answer: str | None) -> _Match | None:
         for relation in relations()
         if any(normalised(cue) in words for cue in relation.cues)
         for fact in relation.facts
-        if (answer is None or _agrees(fact, answer)) and f" {bare(fact.subject)} " in words
+        if _agrees(fact, answer) and f" {bare(fact.subject)} " in words
     ]
     return max(found, key=lambda match: match.literal, default=None)

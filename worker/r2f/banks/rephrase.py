@@ -1,84 +1,92 @@
-"""Rules that turn an English question or cloze into other forms, in disjoint families for training and judging."""
+"""Rephrasing a question, command or cloze by rule, in disjoint families for training and judging.
+
+A prompt is taken apart once (``Parts``); training gets it back as commands, plain questions and openings to be
+continued, judging as indirect questions and blanks. Where no rule is sure to stay grammatical, there is no rephrasing.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+
+from worker.r2f.banks.grammar import raised
+from worker.r2f.banks.parts import Parts
+from worker.r2f.banks.questions import QUESTIONS
+from worker.r2f.banks.statements import cloze, command, indirect
+from worker.r2f.text import normalised
 
 
 @dataclass(frozen=True)
 class Rephrasing:
-    """A rephrased prompt, the group it belongs to (train or judge) and the rule that made it."""
+    """A rephrased prompt, the group it belongs to (train or judge), the rule that made it, and its form as a pattern's:
+    question, command, cloze or completion."""
 
     text: str
     family: str
     rule: str
+    form: str
 
 
-@dataclass(frozen=True)
-class _Rule:
-    name: str
-    shape: re.Pattern[str]
-    train: tuple[str, ...]
-    judge: tuple[str, ...]
+@cache
+def rephrase(prompt: str) -> tuple[Rephrasing, ...]:
+    """Other forms of a prompt, each once and none the prompt itself; none where no rule is sure to fit."""
+    text = " ".join(prompt.split())
+    parts = _take_apart(text)
+    if parts is None:
+        return ()
+    made: dict[str, Rephrasing] = {}
+    for family, form, found in (*_training(parts), *_judging(parts)):
+        words = normalised(found)
+        if words != normalised(text) and len(words.split()) > 2:
+            made.setdefault(words, Rephrasing(raised(found), family, parts.rule, form))
+    return tuple(made.values())
 
 
-def _rule(name: str, shape: str, train: tuple[str, ...], judge: tuple[str, ...]) -> _Rule:
-    return _Rule(name, re.compile(shape, re.IGNORECASE), train, judge)
+def _training(parts: Parts) -> Iterator[tuple[str, str, str]]:
+    if parts.question:
+        yield "train", "question", parts.question
+    if parts.command:
+        yield "train", "command", f"{parts.command}."
+    elif parts.clause:
+        yield "train", "command", f"Tell me {parts.clause}."
+    if parts.opening:
+        yield "train", "completion", parts.opening
+    if parts.cloze:
+        yield "train", "command", f"Continue: {parts.cloze}"
+        yield "train", "question", f"What comes next? {parts.cloze} ..."
 
 
-# the first shape that fits decides; \1, \2 … are its groups, and ^ raises the first letter
-_RULES = (
-    _rule(
-        "what_is",
-        r"what (?:is|are|was|were) (.+)\?$",
-        (r"Tell me \1.", r"Name \1.", r"Can you tell me \1?"),
-        (r"I would like to know \1.", r"Do you know \1?", r"Please remind me: \1?"),
-    ),
-    _rule(
-        "who_is",
-        r"who (is|was|are|were) (.+)\?$",
-        (r"Tell me who \2 \1.", r"Can you tell me who \2 \1?"),
-        (r"I would like to know who \2 \1.", r"Do you remember who \2 \1?"),
-    ),
-    _rule(
-        "who",
-        r"who (\w+) (.+)\?$",
-        (r"Tell me who \1 \2.", r"Name the person who \1 \2.", r"Which person \1 \2?"),
-        (r"I would like to know who \1 \2.", r"Do you know who \1 \2?", r"Please remind me who \1 \2."),
-    ),
-    _rule(
-        "which",
-        r"(?:which|what) (\w+) ((?:is|was|has|makes?|made|did|does|wrote|won|holds?|developed|owns?)\b.+)\?$",
-        (r"Name the \1 that \2.", r"Tell me which \1 \2."),
-        (r"I would like to know which \1 \2.", r"Do you know which \1 \2?"),
-    ),
-    _rule(
-        "where",
-        r"where (is|are) (.+)\?$",
-        (r"Tell me where \2 \1.", r"Name the place where \2 \1."),
-        (r"I would like to know where \2 \1.", r"Do you know where \2 \1?"),
-    ),
-    _rule(
-        "where_when_did",
-        r"(where|when) (was|were) (.+) (\w+(?:ed|rn|en|nt|ilt|old))\?$",
-        (r"Tell me \1 \3 \2 \4.",),
-        (r"I would like to know \1 \3 \2 \4.", r"Do you know \1 \3 \2 \4?"),
-    ),
-    _rule(
-        "cloze",
-        r"((?:\S+ ){2,}(?:is|was|are|were|by|in|at|of|the|named|called))$",
-        (r"Complete the sentence: \1 ...", r"Continue: \1"),
-        (r"Fill in the blank: \1 ___.", r"How does this sentence end? \1 ..."),
-    ),
+def _judging(parts: Parts) -> Iterator[tuple[str, str, str]]:
+    if parts.clause:
+        yield "judge", "question", f"Do you know {parts.clause}?"
+        yield "judge", "command", f"I would like to know {parts.clause}."
+        yield "judge", "command", f"Please remind me {parts.clause}."
+        yield "judge", "question", f"I cannot remember {parts.clause}. Can you help me?"
+    if parts.turned:
+        yield "judge", "question", parts.turned
+    if parts.cloze:
+        yield "judge", "cloze", f"Complete the sentence: {parts.cloze} ___."
+        yield "judge", "question", f"How does this sentence end? {parts.cloze} ..."
+    if parts.blank:
+        yield "judge", "cloze", f"Fill in the blank: {parts.blank}."
+
+
+_MOST_WORDS = 24
+_SEVERAL = re.compile(  # sentences or questions in one prompt; the dot of a title or an initial ends none
+    r"[?!:]\s|(?<!\bDr)(?<!\bMr)(?<!\bSt)(?<!\bMrs)(?<!\b[A-Z])\.\s+(?=[A-Z])"
+    r"|\band (?:who|what|where|when|why|how)\b"
 )
 
 
-def rephrase(prompt: str) -> tuple[Rephrasing, ...]:
-    """Other forms of a prompt; none where no rule is sure to stay grammatical."""
-    for rule in _RULES:
-        match = rule.shape.match(prompt.strip())
-        if match:
-            expand: Callable[[str], str] = match.expand
-            groups = (("train", rule.train), ("judge", rule.judge))
-            return tuple(Rephrasing(expand(form), group, rule.name) for group, forms in groups for form in forms)
-    return ()
+def _take_apart(text: str) -> Parts | None:
+    """The parts of a prompt of one sentence; None where its shape is not known."""
+    text = re.sub(r"^(what|who|where|when|how)['’]s\b", r"\1 is", text, flags=re.IGNORECASE)
+    text = re.sub(r"^please,? |,? please(?=[?.]?$)", "", text, flags=re.IGNORECASE)
+    several = _SEVERAL.search(text)
+    if several or not text or len(text.split()) > _MOST_WORDS:
+        return None
+    open_end = re.search(r"\b(?:is|was|are|were|by|the|a|an)$", text)
+    if re.match(r"(?:who|what|which|where|when|why|how)\b", text, re.IGNORECASE) and not open_end:
+        text = text.rstrip("?. ") + "?"
+    shapes = (indirect, *QUESTIONS) if text.endswith("?") else (indirect, command, cloze)
+    return next((parts for shape in shapes if (parts := shape(text.rstrip("?").strip()))), None)

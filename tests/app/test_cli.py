@@ -1,0 +1,167 @@
+"""The command line: it starts fast, says clearly what is wrong, and leaves nothing running."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.database import migrate
+
+COMMAND = [sys.executable, "-m", "app.cli"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment whose service lives in a fresh folder."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("R2F_")}
+    return {**clean, "R2F_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200"}
+
+
+def r2f(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def serving(environment: dict[str, str], tmp_path: Path) -> Iterator["tuple[subprocess.Popen[bytes], str]"]:
+    """The API alone in a process of its own, and its address."""
+    (tmp_path / "data").mkdir()
+    migrate(f"sqlite:///{tmp_path / 'data' / 'r2f.db'}")
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--no-worker", "--port", "0"], env=environment, stdout=out, stderr=out
+        )
+    try:
+        until = time.monotonic() + 30
+        while not (found := re.search(r"Listening on (http://\S+)", log.read_text())):
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_command_line_starts_without_what_is_slow_to_import():
+    script = "import sys, app.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert {"torch", "fastapi", "sqlalchemy", "celery", "uvicorn"} & set(done.stdout.split()) == set()
+
+
+def test_help_names_every_command():
+    said = CliRunner().invoke(app, ["--help"]).output
+    for command in ("serve", "worker", "migrate", "demo", "models", "decoder"):
+        assert command in said
+
+
+def test_a_migrated_database_lists_the_embedded_model(environment: dict[str, str]):
+    assert r2f(environment, "migrate").returncode == 0
+    done = r2f(environment, "models", "list")
+    assert done.returncode == 0
+    assert "smollm2-135m-instruct" in done.stdout
+
+
+def test_an_unknown_model_is_named(environment: dict[str, str]):
+    done = r2f(environment, "models", "prepare", "no-such-model")
+    assert done.returncode == 1
+    assert "no-such-model" in done.stderr
+
+
+def test_the_packaged_decoder_shows_its_card(environment: dict[str, str]):
+    done = r2f(environment, "decoder", "show")
+    assert done.returncode == 0
+    assert '"sketch_rank": 8' in done.stdout
+
+
+def test_an_unknown_decoder_is_answered_with_the_known_ones(environment: dict[str, str]):
+    done = r2f(environment, "decoder", "show", "no-such-decoder")
+    assert done.returncode == 1
+    assert "spectral-r8" in done.stderr
+
+
+def test_a_setting_that_cannot_be_used_is_named_and_its_value_is_not_repeated(environment: dict[str, str]):
+    done = r2f({**environment, "R2F_MASTER_KEY": "far-too-short"}, "migrate")
+    assert done.returncode == 2
+    assert "R2F_MASTER_KEY" in done.stderr
+    assert "far-too-short" not in done.stderr
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(environment: dict[str, str]):
+    url = "postgresql+psycopg://r2f:hunter2@127.0.0.1:9/r2f"
+    key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    done = r2f({**environment, "R2F_DATABASE_URL": url, "R2F_MASTER_KEY": key}, "migrate")
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+
+
+def test_an_address_that_others_reach_is_refused(environment: dict[str, str]):
+    done = r2f(environment, "serve", "--no-worker", "--host", "0.0.0.0")
+    assert done.returncode == 2
+    assert "R2F_ALLOW_UNAUTHENTICATED" in done.stderr
+
+
+def test_a_port_in_use_has_its_own_exit_code(environment: dict[str, str]):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        done = r2f(environment, "serve", "--port", str(other.getsockname()[1]))
+    assert done.returncode == 3
+    assert "in use" in done.stderr
+
+
+def test_the_api_answers_and_ends_with_130_when_interrupted(serving: "tuple[subprocess.Popen[bytes], str]"):
+    process, address = serving
+    assert httpx.get(f"{address}/readyz", timeout=10).json()["status"] == "ready"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+
+
+def test_a_request_to_end_stops_the_api_with_143(serving: "tuple[subprocess.Popen[bytes], str]"):
+    process, _ = serving
+    process.terminate()
+    assert process.wait(20) == 143
+
+
+def test_a_service_whose_worker_cannot_start_gives_up_and_leaves_nothing_running(environment: dict[str, str]):
+    broken = {**environment, "R2F_MODEL": "no-such-model"}
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", "--restarts", "0"],
+        env=broken,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 6, said
+    assert "dies again and again" in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_no_worker_of_this_machine_is_unhealthy(environment: dict[str, str]):
+    assert r2f(environment, "migrate").returncode == 0
+    done = r2f(environment, "worker", "--check")
+    assert done.returncode == 4
+    assert "No worker" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--prompt", "Who?"], ["--answer", "Nobody"], ["--text", "A b c."], ["--prompt", "a", "--answer", "b", "--all"]],
+)
+def test_a_demo_of_half_a_fact_starts_nothing(environment: dict[str, str], arguments: list[str]):
+    done = r2f(environment, "demo", *arguments)
+    assert done.returncode == 2
+    assert not Path(environment["R2F_DATA_DIR"]).exists()
