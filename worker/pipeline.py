@@ -23,7 +23,7 @@ from worker.r2f.knowledge import Knowledge, probe
 from worker.r2f.language import PromptTooLongError
 from worker.r2f.losses import softened
 from worker.r2f.neighbours import Neighbour
-from worker.r2f.text import Prompt, find_answer
+from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
 
 
@@ -183,7 +183,8 @@ def unlearn(
 
     def leaks() -> list[Example]:
         checkpoint(Stage.UNLEARNING, 0.9)
-        asked = known.training
+        # the views whose reply held the answer: the others had nothing to leak
+        asked = [view for view, reply in zip(known.training, known.replies, strict=True) if holds(reply, view.answers)]
         replies = loaded.lm.replies([view.prompt for view in asked], config.reply_tokens)
         found = (
             loaded.lm.example(view.prompt, reply, view.answers, view.target)

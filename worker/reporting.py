@@ -74,7 +74,7 @@ def forgotten(
     neighbours = rate(sum(now.hit for _, now in near), len(near))
     forgot = [now for _, before, now in pairs if before.hit]
     generic = r.Generic(
-        prompts=len(exam.generic),
+        prompts=len(exam.drift.batch.ids),
         positions=after.drift.positions,
         kl_mean=after.drift.kl_mean,
         kl_max=after.drift.kl_max,

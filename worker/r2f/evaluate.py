@@ -46,7 +46,8 @@ class Exam:
 
 
 VIEW_TOKENS = 64  # new tokens in which an answer counts as given (EVALUATION: 64)
-NEIGHBOUR_TOKENS = 32  # and of generic prompts
+NEIGHBOUR_TOKENS = 24
+GENERIC_REPLIES = 6  # prompts whose replies are shown; drift is measured on all
 
 
 def set_exam(
@@ -72,11 +73,19 @@ def set_exam(
             Reply(text, not neighbour.answers or holds(text, neighbour.answers))
             for neighbour, text in zip(neighbours, said[2], strict=True)
         ),
-        generic.replies,
+        generic.replies[:GENERIC_REPLIES],
         tuple(views.measure(lm).tolist()) if views else (),
         Drift(0, 0.0, 0.0, 1.0),
     )
-    return Exam(tuple(held_out), tuple(backward), tuple(neighbours), generic.prompts, base, views, generic.drift)
+    return Exam(
+        tuple(held_out),
+        tuple(backward),
+        tuple(neighbours),
+        generic.prompts[:GENERIC_REPLIES],
+        base,
+        views,
+        generic.drift,
+    )
 
 
 def sit_exam(lm: LanguageModel, exam: Exam) -> Replies:

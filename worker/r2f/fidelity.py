@@ -46,11 +46,11 @@ class Audit:
     sites: dict[str, dict[str, Scalars]] = field(default_factory=dict)  # method -> site -> scalars
 
     def __call__(self, site: Site, x: Tensor, d: Tensor) -> None:
-        exact = (d.T @ x).double()
-        energy = float(exact.square().sum())
+        exact = d.T @ x
+        energy = float(exact.double().square().sum())
         random, aligned = sketch(x, d, self.factors[site.name]), aligned_sketch(x, d, self.factors[site.name])
         for name, guess in self._guesses(site, random, aligned).items():
-            inner = float(((guess.left.double().T @ exact) * guess.right.double()).sum())
+            inner = float(((guess.left.T @ exact).double() * guess.right.double()).sum())
             self.sites.setdefault(name, {})[site.name] = Scalars(inner, guess.inner(guess), energy)
 
     def _guesses(self, site: Site, random: Sketch, aligned: Sketch) -> dict[str, LowRank]:

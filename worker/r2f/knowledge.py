@@ -11,7 +11,9 @@ from worker.r2f.text import Form, find_answer
 from worker.r2f.views import View, Views
 
 SAMPLES = 8  # sampled replies before a fact counts as not known
-LIKELY = 0.02  # p(answer) after the template at which a fact counts as known although it was never said
+# p(whole answer) after the template at which a fact counts as known although it was never said; the first token alone
+# would take a digit for a phone number
+LIKELY = 0.02
 CANDIDATES = 2  # views asked for each one wanted
 _TEMPLATE = "The answer is {a}"
 
@@ -59,7 +61,7 @@ def _of_target(lm: LanguageModel, asked: Sequence[tuple[View, str]], config: Con
     put = [_example(lm, view, _template(view)) for view in views]
     given = [example for example in put if example]
     if given:
-        likely = Forgetting.of(lm, given).measure(lm)
+        likely = Forgetting.of(lm, given).whole_answer(lm)
         if float(likely.max()) >= LIKELY:
             chosen = [e for e, p in zip(given, likely.tolist(), strict=True) if p >= LIKELY / 10]
             return chosen[: config.views], f"never said, but its probability reaches {float(likely.max()):.3f}"

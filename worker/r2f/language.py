@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from worker.r2f.examples import Example
 from worker.r2f.sites import Site, find_sites
@@ -76,26 +76,42 @@ class LanguageModel:
         self, prompts: Sequence[Prompt], tokens: int, batch: int, *, sample: bool = False
     ) -> Iterator[list[int]]:
         encoded = [self.encode(self.render(prompt)) for prompt in prompts]
-        # prompts of like length share a batch, and the batches come back in the order asked
+        # prompts of like length share a batch, and the replies come back in the order asked
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
         replies: dict[int, list[int]] = {}
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            ids, mask = self._left_padded([encoded[index] for index in chosen])
-            with torch.no_grad():
-                out: Tensor = self.model.generate(  # type: ignore[operator]
-                    input_ids=ids,
-                    attention_mask=mask,
-                    max_new_tokens=tokens,
-                    do_sample=sample,
-                    pad_token_id=self.pad,
-                    eos_token_id=self.end,
-                )
-            for row, index in enumerate(chosen):
-                reply = out[row, ids.shape[1] :].tolist()
-                replies[index] = reply[: reply.index(self.end)] if self.end in reply else reply
+            replies |= zip(chosen, self._continue([encoded[index] for index in chosen], tokens, sample), strict=True)
         for index in range(len(encoded)):
             yield replies[index]
+
+    @torch.no_grad()
+    def _continue(self, rows: Sequence[Sequence[int]], tokens: int, sample: bool) -> list[list[int]]:
+        """New tokens of every row; a row that has ended leaves the batch, which `generate` would go on computing."""
+        ids, mask = self._left_padded(rows)
+        cache = DynamicCache(config=self.model.config)
+        replies: list[list[int]] = [[] for _ in rows]
+        alive = list(range(len(rows)))
+        for _ in range(tokens):
+            places = (mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+            logits = self.model(
+                input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1
+            ).logits[:, -1]
+            fresh = torch.multinomial(logits.float().softmax(-1), 1)[:, 0] if sample else logits.argmax(-1)
+            going = fresh != self.end
+            for row, token in zip(alive, fresh.tolist(), strict=True):
+                if token != self.end:
+                    replies[row].append(token)
+            if not going.all():
+                kept = going.nonzero()[:, 0]
+                alive = [alive[n] for n in kept.tolist()]
+                if not alive:
+                    break
+                cache.batch_select_indices(kept)
+                mask, fresh = mask[kept], fresh[kept]
+            ids = fresh[:, None]
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        return replies
 
     def _left_padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         longest = max(map(len, rows))

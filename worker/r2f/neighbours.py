@@ -64,7 +64,8 @@ def _of_fact(fact: Fact, side: int, group: Group, random: Random, embedder: Embe
         relation, subject = matched
         same = _same_relation(relation, subject, side, group, random)
         # two of the same relation for each other fact of the subject: the relation is what an edit spills into
-        return list(_in_turn([same[0::2], same[1::2], _same_subject(subject, relation, side, group)]))
+        near = _nearest(fact, side, group, random, embedder)
+        return list(_in_turn([same[0::2], same[1::2], _same_subject(subject, relation, side, group), near]))
     found = find_subject(fact.prompt)
     swapped = _swapped(fact, found, side, random) if found else []
     other = _same_subject(found.name, None, side, group) if found else []

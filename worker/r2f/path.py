@@ -70,6 +70,13 @@ class Forgetting:
         firsts = self.batch.firsts
         return (torch.softmax(logits.detach()[firsts], dim=-1) * self.demoted[firsts]).sum(-1)
 
+    def whole_answer(self, lm: LanguageModel) -> Tensor:
+        """The probability of every view's whole span (n,), token after token."""
+        with torch.no_grad():
+            logs = torch.log_softmax(span_logits(lm.model, self.batch), dim=-1)
+        taken = logs.gather(-1, self.batch.tokens[:, None]).squeeze(-1)  # (S,)
+        return torch.zeros(len(self.batch.ids), device=logs.device).index_add_(0, self.batch.rows, taken).exp()
+
     def measure(self, lm: LanguageModel) -> Tensor:
         """p(answer) of every view (n,) from one forward pass."""
         with torch.no_grad():

@@ -1,0 +1,64 @@
+"""Replies are those of the library's own greedy search, whoever shares the batch."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from worker.r2f.language import LanguageModel, PromptTooLongError
+from worker.r2f.text import Form, Prompt
+
+
+@pytest.fixture
+def lm(model: PreTrainedModel) -> LanguageModel:
+    words = {"<pad>": 0, "<s>": 1, "<end>": 2} | {f"w{n}": n for n in range(3, 97)}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
+    return LanguageModel(model, fast, 48)
+
+
+PROMPTS = [Prompt(text, Form.PLAIN) for text in ("w5 w9 w33", "w71", "w8 w9 w10 w11 w12 w13 w14", "w44 w3")]
+
+
+def test_replies_match_the_librarys_greedy_search(lm: LanguageModel) -> None:
+    for prompt in PROMPTS:
+        ids = torch.tensor([lm.encode(prompt.text)])
+        out = lm.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0
+        )
+        assert lm.replies([prompt], 12) == [lm.decode(out[0, ids.shape[1] :].tolist())]
+    assert lm.replies(PROMPTS, 12) == [lm.replies([prompt], 12)[0] for prompt in PROMPTS]
+
+
+def test_a_row_that_ends_early_does_not_change_the_others(lm: LanguageModel) -> None:
+    alone = [lm.replies([prompt], 12)[0].split() for prompt in PROMPTS]
+    # make the third word of the first reply the end: that row leaves the batch there
+    lm.tokenizer.eos_token = alone[0][2]
+    shortened = [reply.split() for reply in lm.replies(PROMPTS, 12)]
+    end = alone[0][2]
+    assert shortened == [reply[: reply.index(end)] if end in reply else reply for reply in alone]
+    assert len(shortened[0]) < len(alone[0])
+
+
+def test_samples_are_fixed_by_their_seed(lm: LanguageModel) -> None:
+    one = lm.samples(PROMPTS, 12, seed=1)
+    assert one == lm.samples(PROMPTS, 12, seed=1)
+    assert one != lm.samples(PROMPTS, 12, seed=2)
+
+
+def test_a_span_is_the_answers_tokens_and_their_predecessors(lm: LanguageModel) -> None:
+    example = lm.example(PROMPTS[0], "w7 w20 w21 w9", ["w20 w21"], target=3)
+    assert example is not None
+    assert example.tokens == (20, 21)
+    assert [example.ids[place + 1] for place in example.positions] == [20, 21]
+    assert len(example.ids) == 6  # cut after the answer
+    assert example.target == 3
+    assert lm.example(PROMPTS[0], "w7 w9", ["w20"]) is None
+
+
+def test_a_prompt_beyond_the_context_is_refused(lm: LanguageModel) -> None:
+    with pytest.raises(PromptTooLongError, match="longer than the model's context"):
+        lm.replies([Prompt("w5 " * 50, Form.PLAIN)], 4)
