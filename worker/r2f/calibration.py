@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate as accumulated
 from pathlib import Path
 
 import torch
@@ -39,21 +38,22 @@ def calibrate(lm: LanguageModel, config: CalibrationConfig, progress: Callable[[
     Args:
         progress: called with the share done, 0–1.
     """
-    examples: list[Example] = []
     prompts = [Prompt(text) for text in generic().calibration]
-    turn = 0
-    while sum(len(example.ids) for example in examples) < config.tokens:
-        # one batch: a step of generation costs the weights' way through memory, however many rows share it
-        replies = lm.samples(prompts, config.reply_tokens, seed=config.seed + turn, batch=len(prompts))
-        fresh = (lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))
-        before = len(examples)
-        examples += [example for example in fresh if example]
-        if len(examples) == before:
-            raise ValueError("The model's replies to every calibration prompt are empty.")
+    examples: list[Example] = []
+    turn, seen = 0, 0
+    while seen < config.tokens:
+        # a step of generation costs the weights' way through memory, however many rows share it: large batches
+        chosen = prompts[turn % 2 :: 2]
+        replies = lm.samples(chosen, config.reply_tokens, seed=config.seed + turn, batch=len(chosen))
+        fresh = (lm.whole_reply(prompt, reply) for prompt, reply in zip(chosen, replies, strict=True))
+        for example in fresh:
+            if example and seen < config.tokens:
+                examples.append(example)
+                seen += len(example.ids)
         turn += 1
-        progress(min(0.45, 0.45 * sum(len(example.ids) for example in examples) / config.tokens))
-    sizes = list(accumulated(len(example.ids) for example in examples))
-    examples = examples[: 1 + next(n for n, size in enumerate(sizes) if size >= config.tokens)]
+        if turn == 4 and not seen:
+            raise ValueError("The model's replies to every calibration prompt are empty.")
+        progress(0.45 * min(1.0, seen / config.tokens))
     sketch = CurvatureSketch(lm.sites, config.rank, config.seed, lm.device)
     batches = _batches(sorted(examples, key=lambda example: len(example.ids)))
     for n, batch in enumerate(batches, start=1):
