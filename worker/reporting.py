@@ -73,13 +73,7 @@ def forgotten(
     near = [(before, now) for before, now in zip(exam.base.neighbours, after.neighbours, strict=True) if before.hit]
     neighbours = rate(sum(now.hit for _, now in near), len(near))
     forgot = [now for _, before, now in pairs if before.hit]
-    generic = r.Generic(
-        prompts=len(exam.drift.batch.ids),
-        positions=after.drift.positions,
-        kl_mean=after.drift.kl_mean,
-        kl_max=after.drift.kl_max,
-        agreement=after.drift.agreement,
-    )
+    generic = _generic(exam, after)
     worst = min((t.success for t in targets), key=lambda s: -1.0 if s.rate is None else s.rate)
     figures = r.Figures(
         verdict=_verdict(thresholds, targets, neighbours, generic),
@@ -104,6 +98,16 @@ def forgotten(
         method=_method(loaded, config, adapter_sha256),
     )
     return r.Report(figures=figures, evidence=_evidence(known, exam, after))
+
+
+def _generic(exam: Exam, after: Replies) -> r.Generic:
+    return r.Generic(
+        prompts=len(exam.drift.batch.ids),
+        positions=after.drift.positions,
+        kl_mean=after.drift.kl_mean,
+        kl_max=after.drift.kl_max,
+        agreement=after.drift.agreement,
+    )
 
 
 def _success(pairs: Sequence[tuple[Reply, Reply]]) -> r.Rate:

@@ -179,6 +179,41 @@ def first_step(at: Linearisation, direction: dict[str, LowRank], weights: Tensor
     return float((weights * drop).sum()) / max(slope, 1e-30)
 
 
+@dataclass(frozen=True)
+class Walker:
+    """Takes single rounds on one model."""
+
+    lm: LanguageModel
+    linearise: Linearise
+    curvature: Curvature
+    drift: DriftBatch
+    config: Config
+    adaptation: Adaptation
+
+    def advance(self, update: Update, views: Forgetting) -> tuple[Update, Step] | None:
+        """One round from an update; None where it would not lower p(answer) within the utility budget."""
+        started = time.perf_counter()
+        self.adaptation.use(update)
+        at = self.linearise(views)
+        worst = float(at.answer.max())
+        direction = self.curvature.precondition(self.lm.sites, at.gradient, self.config.damping)
+        goal = max(worst / self.config.factor, self.config.depth / 2)
+
+        def measure(step: float) -> Tensor:
+            self.adaptation.use(plus(update, direction, step))
+            return views.measure(self.lm)
+
+        first = first_step(at, direction, views.batch.weights[views.batch.firsts], goal)
+        trial, forwards = search_step(measure, first, worst, goal)
+        further = plus(update, direction, trial.step)
+        self.adaptation.use(further)
+        kl = self.drift.measure(self.lm).kl_mean
+        if kl > self.config.kl_budget or trial.worst >= worst:
+            return None
+        mean, seconds = float(trial.answer.mean()), time.perf_counter() - started
+        return further, Step(trial.step, trial.worst, mean, kl, forwards, seconds)
+
+
 def walk(
     lm: LanguageModel,
     decoder: Decoder,
@@ -195,41 +230,23 @@ def walk(
         leaks: asks the adapted model the training views again and returns the replies that still hold an answer.
         progress: called with the share of the way done after every round; may raise to stop.
     """
-    linearise = Linearise(lm, decoder, config)
     views, examples = Forgetting.of(lm, examples), list(examples)
     update: Update = {}
     steps: list[Step] = []
     with Adaptation(lm.model, lm.sites) as adaptation:
-        for _ in range(config.max_rounds):
-            started = time.perf_counter()
-            adaptation.use(update)
-            at = linearise(views)
-            worst = float(at.answer.max())
-            if worst <= config.depth:
+        walker = Walker(lm, Linearise(lm, decoder, config), curvature, drift, config, adaptation)
+        while len(steps) < config.max_rounds:
+            if steps and steps[-1].answer_max <= config.depth:
+                adaptation.use(update)
                 fresh = leaks()
                 if not fresh:
                     break
                 examples += fresh
                 views = Forgetting.of(lm, examples)
-                at = linearise(views)
-                worst = float(at.answer.max())
-            direction = curvature.precondition(lm.sites, at.gradient, config.damping)
-            goal = max(worst / config.factor, config.depth / 2)
-
-            def measure(step: float) -> Tensor:
-                adaptation.use(plus(update, direction, step))  # noqa: B023
-                return views.measure(lm)  # noqa: B023
-
-            start = first_step(at, direction, views.batch.weights[views.batch.firsts], goal)
-            trial, forwards = search_step(measure, start, worst, goal)
-            candidate = plus(update, direction, trial.step)
-            adaptation.use(candidate)
-            kl = drift.measure(lm).kl_mean
-            if kl > config.kl_budget or trial.worst >= worst:
+            taken = walker.advance(update, views)
+            if taken is None:
                 break  # further along this path the model pays more than the fact is worth
-            update = candidate
-            steps.append(
-                Step(trial.step, trial.worst, float(trial.answer.mean()), kl, forwards, time.perf_counter() - started)
-            )
+            update, step = taken
+            steps.append(step)
             progress(len(steps) / config.max_rounds)
     return Path(update, tuple(steps), tuple(examples))
