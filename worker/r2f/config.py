@@ -10,7 +10,7 @@ class Config:
     seed: int = 0
     views: int = 8  # training views per target that the model answers, at most
     held_out: int = 12  # held-out views per target, at most
-    neighbours: int = 20  # neighbour prompts in the curvature; as many again are only judged
+    neighbours: int = 16  # neighbour prompts in the curvature; as many again are only judged
     sketch_rank: int = 8  # r: rank of the LoRA gradients
     adapter_rank: int = 16  # ρ: rank of the published adapter
     damping: float = 0.03  # λ of the preconditioner, as a share of the mean diagonal
@@ -21,5 +21,5 @@ class Config:
     depth: float = 1e-4  # p(answer) at which a view counts as forgotten while searching
     kl_budget: float = 0.02  # mean KL on drift prompts at which the path stops, nats
     neighbour_tokens: int = 16  # of a neighbour's reply in the curvature
-    reply_tokens: int = 40  # new tokens of a reply that is searched for the answer
+    reply_tokens: int = 32  # new tokens of a reply that is searched for the answer
     audit: bool = True  # compare the decoded gradient with the exact one
