@@ -19,7 +19,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY worker ./worker
 COPY migrations ./migrations
-RUN pip install --constraint constraints.txt --no-build-isolation '.[web]'
+RUN pip install --constraint constraints.txt --no-build-isolation '.[web,traces]'
 
 FROM build AS build-worker
 ARG TORCH_INDEX=""
@@ -31,7 +31,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY worker ./worker
 COPY migrations ./migrations
-RUN pip install --constraint constraints.txt --no-build-isolation '.[worker]'
+RUN pip install --constraint constraints.txt --no-build-isolation '.[worker,traces]'
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/r2f/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 R2F_DATA_DIR=/data

@@ -1,7 +1,9 @@
 # make demo     forget one fact, on a real model, end to end      PROMPT="…" ANSWER="…" [ALIASES="a,b"], TEXT="…" SPAN="…" or ALL=1
+# make demo-people   invented people in a model: delete one, compare with a model trained without  ARGS="--all"
 # make serve    the service on this machine                       ARGS="--port 9000"
 # make test     the test suite                                    ARGS="-k words"
-# make check    lint, format, types
+# make faults   kill, stop, tear and flood it; prints a table     RUNS=20
+# make check    lint, format, types, secrets; known weaknesses of the dependencies where the network lets it ask
 # make clean    remove .venv, caches and the demo's data; never the service's own data in .r2f
 #
 # PYTHON=…       the Python 3.11 to build .venv with
@@ -12,13 +14,17 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check clean install FORCE
+.PHONY: help demo demo-people serve test faults check clean install FORCE
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+# Entropy and key words find digests and examples here by the hundred; what has the form of a secret is found without.
+SECRETS := detect-secrets-hook --no-verify --disable-plugin Base64HighEntropyString \
+	--disable-plugin HexHighEntropyString --disable-plugin KeywordDetector
+WEAKNESSES := https://api.osv.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 # Taken over as they were typed: `value` keeps make from expanding a $ in them, the shell reads them from its environment.
@@ -39,16 +45,29 @@ demo: install
 		$${DEMO_ALIASES:+--aliases="$$DEMO_ALIASES"} \
 		$${DEMO_TEXT:+--text="$$DEMO_TEXT"} $${DEMO_SPAN:+--span="$$DEMO_SPAN"}
 
+demo-people: install
+	@$(BIN)/r2f demo-people $(ARGS)
+
 serve: install
 	@exec $(BIN)/r2f serve $(ARGS)
 
 test: install
 	$(BIN)/python -m pytest $(ARGS)
 
+# The long form of tests/faults: every fault RUNS times, on both stacks.
+faults: install
+	FAULT_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/faults $(ARGS)
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+		echo "git ls-files | $(SECRETS)"; git ls-files -z | xargs -0 $(BIN)/$(SECRETS); \
+	else echo "make: not searched for secrets: this is no git checkout"; fi
+	@if $(BIN)/python -c 'import httpx; httpx.get("$(WEAKNESSES)", timeout=5)' 2>/dev/null; then \
+		$(BIN)/pip-audit --vulnerability-service osv --requirement constraints.txt --disable-pip --no-deps; \
+	else echo "make: dependencies not audited: $(WEAKNESSES) does not answer"; fi
 
 clean:
 	rm -rf $(VENV) .r2f/demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,26 +1,111 @@
-"""The audit log: what happened to which deletion, written in the transaction that makes it happen.
+"""The audit log: what happened to which deletion, in ids and codes only, written in the transaction that did it.
 
-Rows hold ids and codes only. The hash columns are for the chain over the rows.
+The events are one chain over all tenants. Each carries a keyed hash over itself and over the hash before it; the head
+says, under the same key, how many there are and what the last one's hash is. Who has no key can neither change an
+event nor cut the chain short unseen. `app.audit_check` follows it.
 """
 
-from datetime import datetime
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
+import rfc8785
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.models import DEFAULT_TENANT, AuditEvent
+from app.models import AuditEvent, AuditHead
+
+START = "0" * 64  # the hash before the first event
+_PENDING = "audit events"
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """An event that waits for the end of its transaction, when it gets its place in the chain."""
+
+    tenant: str
+    at: datetime
+    actor: str
+    action: str
+    deletion_id: str | None
+    details: dict[str, str | int]
 
 
 def record(
-    session: Session, at: datetime, actor: str, action: str, deletion_id: str | None = None, **details: str | int
+    session: Session,
+    at: datetime,
+    tenant: str,
+    actor: str,
+    action: str,
+    deletion_id: str | None = None,
+    **details: str | int,
 ) -> None:
     """Add an event to the caller's transaction.
 
     Args:
-        actor: `api`, `operator`, `sweeper` or a worker's id.
+        tenant: whose record it happened to.
+        actor: a key's id, `local` without one, `operator` at the command line, `sweeper` or a worker's id.
         details: codes and counts; never anything that a request carried.
     """
-    session.add(
-        AuditEvent(
-            tenant=DEFAULT_TENANT, at=at, actor=actor, action=action, deletion_id=deletion_id, details=dict(details)
-        )
-    )
+    event = _Pending(tenant, at, actor, action, deletion_id, dict(details))
+    session.info.setdefault(_PENDING, []).append(event)
+
+
+class Journal:
+    """Puts the events of a transaction into the chain, as the last thing before it commits.
+
+    The head's row is what writers queue for, on PostgreSQL too, so the chain cannot fork. It is the last row that a
+    transaction locks: nobody waits for it for longer than a commit, and never in a circle.
+
+    Args:
+        key: the chain's key; asked for before a transaction begins.
+    """
+
+    def __init__(self, key: Callable[[], bytes]) -> None:
+        self._key = key
+
+    def prepare(self) -> None:
+        """Have the key at hand."""
+        self._key()
+
+    def close(self, session: Session) -> None:
+        """Chain what the transaction has recorded."""
+        pending: list[_Pending] = session.info.pop(_PENDING, [])
+        if not pending:
+            return
+        session.flush()
+        head = session.scalars(select(AuditHead).with_for_update()).one()
+        key = self._key()
+        for event in pending:
+            row = AuditEvent(**vars(event), id=head.sequence + 1, previous_hash=head.hash)
+            row.hash = event_hash(key, row)
+            head.sequence, head.hash = row.id, row.hash
+            session.add(row)
+        head.mac = head_mac(key, head.sequence, head.hash)
+
+
+def genesis(key: bytes) -> AuditHead:
+    """The head of a log without events."""
+    return AuditHead(id=1, sequence=0, hash=START, mac=head_mac(key, 0, START))
+
+
+def event_hash(key: bytes, event: AuditEvent) -> str:
+    """The keyed hash over everything in the row, in the canonical form of RFC 8785."""
+    fields: dict[str, Any] = {
+        "sequence": event.id,
+        "tenant": event.tenant,
+        "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "actor": event.actor,
+        "action": event.action,
+        "deletion_id": event.deletion_id,
+        "details": event.details,
+        "previous_hash": event.previous_hash,
+    }
+    return hmac.digest(key, b"event\x00" + rfc8785.dumps(fields), "sha256").hex()
+
+
+def head_mac(key: bytes, sequence: int, last: str) -> str:
+    """The keyed hash over the log's length and end."""
+    return hmac.digest(key, b"head\x00" + rfc8785.dumps({"sequence": sequence, "hash": last}), "sha256").hex()

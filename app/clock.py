@@ -13,16 +13,22 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def month_after(moment: datetime) -> datetime:
-    """One calendar month later; the last day of a shorter month stands for a day that it does not have."""
-    year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
+def months_after(moment: datetime, months: int = 1) -> datetime:
+    """Calendar months later; the last day of a shorter month stands for a day that it does not have."""
+    years, month = divmod(moment.month - 1 + months, 12)
+    year, month = moment.year + years, month + 1
     day = min(moment.day, calendar.monthrange(year, month)[1])
     return moment.replace(year=year, month=month, day=day)
 
 
 def new_deletion_id() -> str:
-    """A UUIDv7 (RFC 9562, method 3: milliseconds, then their fraction in 12 bits) in hex, behind `del_`."""
+    """The id of a new deletion."""
+    return new_id("del_")
+
+
+def new_id(prefix: str) -> str:
+    """A UUIDv7 (RFC 9562, method 3: milliseconds, then their fraction in 12 bits) in hex, behind a prefix."""
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     fraction = (rest << 12) // 1_000_000
     value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
-    return f"del_{value:032x}"
+    return f"{prefix}{value:032x}"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from alembic import command
 from alembic.config import Config
@@ -12,6 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
+
+from app.folders import make_private
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _PRAGMAS = (
@@ -23,6 +25,30 @@ _PRAGMAS = (
 )
 
 
+class Journal(Protocol):
+    """What keeps the audit log (`app.audit`)."""
+
+    def prepare(self) -> None:
+        """Have at hand what `close` needs, before a transaction begins."""
+        ...
+
+    def close(self, session: Session) -> None:
+        """Write down what the transaction has recorded, as its last act."""
+        ...
+
+
+class Unjournaled:
+    """Keeps nothing: for a database that was opened without keys, to be read or to be migrated."""
+
+    def prepare(self) -> None:
+        """Nothing is needed."""
+
+    def close(self, session: Session) -> None:
+        """Refuse to lose an event."""
+        if session.info:
+            raise RuntimeError("the database was opened without the audit log's key: use app.records.open_records")
+
+
 class Database:
     """One database, through short transactions that commit on leaving and roll back on an error."""
 
@@ -30,18 +56,35 @@ class Database:
         self.url = url
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _sqlite(url, pool) if self.sqlite else _postgres(url, pool)
+        self._reading = self.engine if self.sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
         # SQLite lets one writer in at a time and makes the others poll; a lock lets them queue instead.
         self._turn = threading.Lock()
+        self.journal: Journal = Unjournaled()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that changes nothing."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """Look without changing anything; PostgreSQL is spared the two journeys of a transaction's begin and end."""
+        with Session(self._reading, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A transaction that sees the database as it was at one moment, however long it reads."""
+        engine = self.engine if self.sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        with Session(engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
+        """A transaction whose audit events are chained as it ends."""
+        self.journal.prepare()
+        with self.transaction() as session:
+            yield session
+            self.journal.close(session)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
         """A transaction that holds the write lock from its start (SQLite), so that what it reads stays true."""
         if self.sqlite:
             with self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
@@ -51,10 +94,12 @@ class Database:
                 yield session
 
     def migrated(self) -> bool:
-        """Whether the schema is the one that this code was written for."""
-        head = ScriptDirectory.from_config(alembic_config(self.url)).get_current_head()
+        """Whether the schema is the one that this code was written for, or a later one: migrations only add."""
         with self.engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision() == head
+            present = MigrationContext.configure(connection).get_current_revision()
+        history = ScriptDirectory.from_config(alembic_config(self.url))
+        earlier = {one.revision for one in history.walk_revisions()} - {history.get_current_head()}
+        return present is not None and present not in earlier
 
     def close(self) -> None:
         """Close every connection."""
@@ -65,7 +110,8 @@ def _sqlite(url: str, pool: int) -> Engine:
     """An engine whose connections are durable and whose transactions begin when told to."""
     path = make_url(url).database
     if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(Path(path).parent)
+        Path(path).touch(mode=0o600)  # SQLite gives its journals the mode of the file
     engine = create_engine(url, hide_parameters=True, pool_size=pool)
 
     @event.listens_for(engine, "connect")

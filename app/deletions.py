@@ -1,6 +1,7 @@
 """The only writer of the deletions table: submit, cancel, retry, review; `app.leases` is its worker's side."""
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,15 +10,30 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit, clock, idempotency
+from app import audit, clock, idempotency, tracing
+from app.access import Caller
+from app.certificate import SALT, commit
 from app.database import Database
-from app.errors import AlreadyFinished, DeletionNotFound, NotInReview, NotRetryable, Problem, ReportNotReady
-from app.models import DEFAULT_TENANT, Artefact, ArtefactKind, Deletion, Outcome, Stage, Status
+from app.deadlines import DISCHARGED, ExtensionReason, extended
+from app.errors import (
+    AlreadyFinished,
+    DeletionNotFound,
+    NotExtendable,
+    NotInReview,
+    NotPurgeable,
+    NotRetryable,
+    Problem,
+    ReportNotReady,
+)
+from app.models import Artefact, ArtefactKind, Deletion, Outcome, Stage, Status
+from app.personal_data import purge
 from app.report import Evidence, Figures, Report
 from app.schemas import DeletionRequest
 from app.sealing import Sealer
 from app.settings import Settings
 from app.storage import Store
+from app.vault import present_epoch
+from app.webhooks.endpoints import subscribe
 
 
 class Event(StrEnum):
@@ -62,6 +78,7 @@ STAGE_WEIGHTS: Mapping[Stage, float] = {
 }
 
 REJECTED = "rejected"
+ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELED)  # no run needs the request any more
 
 
 def progress(stage: Stage, fraction: float) -> float:
@@ -89,7 +106,7 @@ class Deletions:
         self._remembered = timedelta(hours=settings.idempotency_hours)
         self._gate = idempotency.Gate()
 
-    def submit(self, request: DeletionRequest, key: str | None = None) -> Accepted:
+    def submit(self, caller: Caller, request: DeletionRequest, key: str | None = None) -> Accepted:
         """Accept a request: deletion, idempotency row and audit event, all or none.
 
         Args:
@@ -97,28 +114,30 @@ class Deletions:
         """
         if key is None:
             with self._database.write() as session:
-                return Accepted(self._insert(session, request, clock.now()), created=True)
-        key_hash = self._sealer.fingerprint("idempotency key", f"{DEFAULT_TENANT}\x00{key}")
+                return Accepted(self._insert(session, caller, request, clock.now()), created=True)
+        key_hash = self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{key}")
         body_hash = idempotency.fingerprint(self._sealer, request)
         with self._gate.hold(key_hash), self._database.write() as session:
             idempotency.hold_everywhere(session, key_hash)
             now = clock.now()
-            known = idempotency.find(session, key_hash, body_hash, now - self._remembered)
+            known = idempotency.find(session, caller.tenant, key_hash, body_hash, now - self._remembered)
             if known is not None:
-                return Accepted(_get(session, known), created=False)
-            row = self._insert(session, request, now)
+                return Accepted(_get(session, caller, known), created=False)
+            row = self._insert(session, caller, request, now)
             session.flush()  # the deletion before the row that refers to it
-            idempotency.remember(session, key_hash, body_hash, row.id, now)
+            idempotency.remember(session, caller.tenant, key_hash, body_hash, row.id, now)
             return Accepted(row, created=True)
 
-    def _insert(self, session: Session, request: DeletionRequest, now: datetime) -> Deletion:
+    def _insert(self, session: Session, caller: Caller, request: DeletionRequest, now: datetime) -> Deletion:
         """Write a queued deletion with its content sealed."""
         deletion_id = clock.new_deletion_id()
-        wrapped = self._sealer.new_key(deletion_id)
+        epoch = present_epoch(session)
+        wrapped = self._sealer.new_key(deletion_id, epoch)
+        salt = self._sealer.derive(wrapped, deletion_id, SALT)
         reference, subject = request.reference, request.data_subject
         row = Deletion(
             id=deletion_id,
-            tenant=DEFAULT_TENANT,
+            tenant=caller.tenant,
             model=request.model,
             status=Status.QUEUED,
             progress=0.0,
@@ -128,29 +147,46 @@ class Deletions:
             lease_token=0,
             created_at=now,
             updated_at=now,
-            due_at=clock.month_after(now),
+            queued_at=now,
+            trace_parent=tracing.here(),
+            due_at=clock.months_after(now),
             legal_basis=request.legal_basis,
             target_count=len(request.targets),
             reference_hash=self.reference_hash(reference) if reference else None,
-            subject_hash=self._sealer.fingerprint("data subject", subject) if subject else None,
+            subject_hash=self.subject_hash(subject) if subject else None,
             wrapped_key=wrapped,
+            key_epoch=epoch,
+            commitment=commit(salt, request.targets),
+            thresholds=request.thresholds.model_dump(mode="json"),
             sealed_payload=self._sealer.seal(wrapped, deletion_id, "payload", request.model_dump_json().encode()),
             sealed_reference=(
                 self._sealer.seal(wrapped, deletion_id, "reference", reference.encode()) if reference else None
             ),
         )
         session.add(row)
-        audit.record(session, now, "api", "deletion.accepted", deletion_id, targets=len(request.targets))
+        tracing.note(deletion_id=deletion_id)
+        if request.callback_url is not None:
+            session.flush()  # the deletion before the row that refers to it
+            subscribe(session, self._sealer, row.tenant, row.id, request.callback_url)
+        audit.record(
+            session, now, row.tenant, caller.actor, "deletion.accepted", deletion_id, targets=len(request.targets)
+        )
         return row
+
+    def subject_hash(self, subject: str) -> str:
+        """What a data subject is looked up by, however its name is spaced, composed and capitalised."""
+        return self._sealer.fingerprint(
+            "data subject", " ".join(unicodedata.normalize("NFKC", subject).casefold().split())
+        )
 
     def reference_hash(self, reference: str) -> str:
         """What a reference is looked up by."""
         return self._sealer.fingerprint("reference", reference)
 
-    def get(self, deletion_id: str) -> Deletion:
-        """The deletion, or DeletionNotFound."""
+    def get(self, caller: Caller, deletion_id: str) -> Deletion:
+        """The caller's deletion, or DeletionNotFound."""
         with self._database.read() as session:
-            return _get(session, deletion_id)
+            return _get(session, caller, deletion_id)
 
     def reference(self, row: Deletion) -> str | None:
         """The caller's case number; None without one, or once the request has been purged."""
@@ -174,68 +210,104 @@ class Deletions:
             wanted = select(Artefact).where(Artefact.deletion_id == deletion_id, Artefact.kind == kind)
             return list(session.scalars(wanted.order_by(Artefact.name)))
 
-    def note_download(self, deletion_id: str, name: str) -> None:
+    def note_download(self, caller: Caller, deletion_id: str, name: str) -> None:
         """Log that an adapter left the house."""
         with self._database.write() as session:
-            audit.record(session, clock.now(), "api", "adapter.downloaded", deletion_id, file=name)
+            audit.record(
+                session, clock.now(), caller.tenant, caller.actor, "adapter.downloaded", deletion_id, file=name
+            )
 
-    def cancel(self, deletion_id: str) -> Deletion:
+    def cancel(self, caller: Caller, deletion_id: str) -> Deletion:
         """Cancel at once what waits; ask the worker of what runs."""
         with self._database.write() as session:
             now = clock.now()
-            row = _get(session, deletion_id, lock=True)
+            row = _get(session, caller, deletion_id, lock=True)
             if row.status is Status.RUNNING:
                 if not row.cancel_requested:
                     row.cancel_requested, row.updated_at = True, now
-                    audit.record(session, now, "api", "deletion.cancel_requested", row.id)
+                    audit.record(session, now, row.tenant, caller.actor, "deletion.cancel_requested", row.id)
                 return row
             if row.status is Status.NEEDS_REVIEW:
                 raise AlreadyFinished("Its run is over and it awaits a review: approve or reject it.")
             _move(row, Event.CANCEL, now, AlreadyFinished(f"It is {row.status} already."))
             row.finished_at = now
-            audit.record(session, now, "api", "deletion.canceled", row.id)
+            audit.record(session, now, row.tenant, caller.actor, "deletion.canceled", row.id)
             return row
 
-    def retry(self, deletion_id: str) -> Deletion:
+    def retry(self, caller: Caller, deletion_id: str) -> Deletion:
         """Queue a failed or canceled deletion once more, with a fresh budget of runs."""
         with self._database.write() as session:
             now = clock.now()
-            row = _get(session, deletion_id, lock=True)
+            row = _get(session, caller, deletion_id, lock=True)
+            if row.purged_at is not None:
+                raise NotRetryable("What it asked for has been purged.")
             _move(row, Event.RETRY, now, NotRetryable(f"It is {row.status}."))
             row.attempt, row.progress, row.stage, row.cancel_requested = 0, 0.0, None, False
             row.error_code = row.error_message = row.not_before = row.started_at = row.finished_at = None
             row.outcome = row.figures = row.sealed_evidence = None
-            audit.record(session, now, "operator", "deletion.retried", row.id)
+            row.queued_at, row.trace_parent = now, tracing.here()
+            tracing.note(deletion_id=row.id)
+            audit.record(session, now, row.tenant, caller.actor, "deletion.retried", row.id)
             return row
 
-    def approve(self, deletion_id: str) -> Deletion:
+    def extend(self, caller: Caller, deletion_id: str, months: int, reason: ExtensionReason) -> Deletion:
+        """Move the due date to up to three months after receipt, once, while it has not passed."""
+        with self._database.write() as session:
+            now = clock.now()
+            row = _get(session, caller, deletion_id, lock=True)
+            if row.status in DISCHARGED:
+                raise NotExtendable(f"It is {row.status} already.")
+            if row.extension_months is not None:
+                raise NotExtendable("It has been extended once.")
+            if row.due_at < now:
+                raise NotExtendable("It is overdue: an extension must be announced before the due date.")
+            row.extension_months, row.extension_reason = months, reason
+            row.due_at, row.updated_at = extended(row.created_at, months), now
+            audit.record(
+                session, now, row.tenant, caller.actor, "deletion.extended", row.id, months=months, reason=reason.value
+            )
+            return row
+
+    def purge(self, caller: Caller, deletion_id: str) -> Deletion:
+        """Destroy now what the request said; what runs or awaits a review needs it still."""
+        with self._database.write() as session:
+            now = clock.now()
+            row = _get(session, caller, deletion_id, lock=True)
+            if row.status not in ENDED:
+                raise NotPurgeable(f"It is {row.status}.")
+            purge(session, row.id, now, caller.actor)
+            session.flush()
+            session.refresh(row)
+            return row
+
+    def approve(self, caller: Caller, deletion_id: str) -> Deletion:
         """Publish an adapter that missed a threshold."""
         with self._database.write() as session:
             now = clock.now()
-            row = _get(session, deletion_id, lock=True)
+            row = _get(session, caller, deletion_id, lock=True)
             _move(row, Event.APPROVE, now, NotInReview(f"It is {row.status}."))
             row.outcome, row.approved, row.finished_at = Outcome.FORGOTTEN, True, now
-            audit.record(session, now, "operator", "deletion.approved", row.id)
+            audit.record(session, now, row.tenant, caller.actor, "deletion.approved", row.id)
             return row
 
-    def reject(self, deletion_id: str) -> Deletion:
+    def reject(self, caller: Caller, deletion_id: str) -> Deletion:
         """Refuse an adapter that missed a threshold, and delete it; the report stays."""
         with self._database.write() as session:
             now = clock.now()
-            row = _get(session, deletion_id, lock=True)
+            row = _get(session, caller, deletion_id, lock=True)
             _move(row, Event.REJECT, now, NotInReview(f"It is {row.status}."))
             row.error_code, row.error_message = REJECTED, "An operator rejected the adapter."
             row.finished_at = now
             for artefact in session.scalars(select(Artefact).where(Artefact.deletion_id == row.id)):
                 session.delete(artefact)
-            audit.record(session, now, "operator", "deletion.rejected", row.id)
+            audit.record(session, now, row.tenant, caller.actor, "deletion.rejected", row.id)
         self._store.delete(deletion_id, below=row.lease_token + 1)
         return row
 
 
-def _get(session: Session, deletion_id: str, *, lock: bool = False) -> Deletion:
+def _get(session: Session, caller: Caller, deletion_id: str, *, lock: bool = False) -> Deletion:
     """The caller's deletion or DeletionNotFound, with its row held until the transaction ends if it will change."""
-    wanted = select(Deletion).where(Deletion.tenant == DEFAULT_TENANT, Deletion.id == deletion_id)
+    wanted = select(Deletion).where(Deletion.tenant == caller.tenant, Deletion.id == deletion_id)
     row = session.scalar(wanted.with_for_update() if lock else wanted)
     if row is None:
         raise DeletionNotFound

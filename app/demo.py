@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app import demo_show as show
-from app.demo_client import Client, Preparation
-from app.demo_client import Progress as Standing
+from app import live_bar
+from app.client import Client, Deletion
+from app.client.downloads import unpack
+from app.demo_client import PATIENCE_SECONDS, Preparation, guarded, preparation
 from app.demo_facts import Fact
 from app.demo_service import Service, ask, base_folder, claimed
 from app.report import Report, VerdictKind
+from app.report_tables import clipped, report_tables
 from app.settings import Settings
 from app.supervisor import CommandFailed
 
 START_SECONDS = 180.0  # until the worker shows itself; how long it then prepares is up to the machine
+POLL_SECONDS = 0.2
 
 
 class DeletionUnfinished(CommandFailed):
@@ -31,8 +33,8 @@ def run(facts: Sequence[Fact], settings: Settings, console: Console) -> None:
     """Forget each fact in turn, and show what came of it; whatever was started is stopped at the end."""
     folder = settings.data_dir / "demo"
     with claimed(folder), Service(settings, folder) as service:
-        with httpx.Client(base_url=service.url, timeout=30.0) as http:
-            demo = Demo(Client(http, service.alive), settings, folder, console)
+        with Client(service.url, patience=PATIENCE_SECONDS) as client, guarded(service.alive):
+            demo = Demo(client, settings, folder, console, service.alive)
             demo.prepare()
             done = [(fact.title, *demo.forget(fact, number)) for number, fact in enumerate(facts, start=1)]
         if len(done) > 1:
@@ -48,13 +50,14 @@ class Demo:
     settings: Settings
     folder: Path
     console: Console
+    alive: Callable[[], None]  # raises when the service has died
     stranger: Callable[[str, Path, Sequence[dict[str, Any]]], dict[str, list[str]]] = ask
 
     def prepare(self) -> None:
         """Wait for the worker, and show what it is doing."""
         began, last = time.monotonic(), ""
         with self.console.status("starting the service …") as status:
-            for now in self.client.preparation(self.settings.model, START_SECONDS):
+            for now in preparation(self.client, self.settings.model, START_SECONDS, self.alive):
                 text = preparing(now)
                 status.update(f"{text} …")
                 if text != last and not self.console.is_terminal:
@@ -64,17 +67,18 @@ class Demo:
 
     def forget(self, fact: Fact, number: int = 1) -> tuple[Report, float]:
         """One fact, from the request to the stranger's replies; returns the report and the seconds until it came."""
-        self.console.rule(show.clipped(fact.title), align="left")
+        self.console.rule(clipped(fact.title), align="left")
         body = fact.body(self.settings.model)
-        self.console.print("POST /deletions", show.clipped(json.dumps(body["targets"], ensure_ascii=False)))
+        self.console.print("POST /deletions", clipped(json.dumps(body["targets"], ensure_ascii=False)))
         began = time.perf_counter()
-        deletion = self.client.submit(body)
-        last = self._watch(deletion)
+        deletion = self.client.submit(body).id
+        last = live_bar.shown(self.client.watch(deletion, poll=POLL_SECONDS), self.console)
         if last.status not in {"completed", "needs_review"}:
-            raise DeletionUnfinished(f"The deletion ended as {last.status}. {last.error or ''}".strip())
+            why = f"{last.error.code}: {last.error.message}" if last.error else ""
+            raise DeletionUnfinished(f"The deletion ended as {last.status}. {why}".strip())
         report = self.client.report(deletion)
         seconds = time.perf_counter() - began
-        self.console.print(show.shown(report))
+        self.console.print(report_tables(report))
         self.console.print(f"POST to finished report: {seconds:.1f} s")
         folder = self.folder / f"fact-{number}"
         folder.mkdir(parents=True)
@@ -84,23 +88,7 @@ class Demo:
             self._try(fact, report, deletion, folder / "adapter")
         return report, seconds
 
-    def _watch(self, deletion: str) -> Standing:
-        """Show the deletion's progress until it has finished."""
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-        last: Standing | None = None
-        with Progress(*columns, TimeElapsedColumn(), console=self.console) as bar:
-            task = bar.add_task("queued", total=1.0)
-            for now in self.client.follow(deletion):
-                label = show.stage_label(now.stage, now.status)
-                if not self.console.is_terminal and (last is None or now.stage != last.stage):
-                    self.console.print(f"{now.fraction:4.0%} {label}")
-                bar.update(task, completed=now.fraction, description=label)
-                last = now
-        if last is None:
-            raise DeletionUnfinished
-        return last
-
-    def _publish(self, last: Standing) -> None:
+    def _publish(self, last: Deletion) -> None:
         """Approve an adapter that is in review, and say so: without that it cannot be downloaded."""
         if last.status == "needs_review":
             self.console.print(
@@ -111,9 +99,10 @@ class Demo:
 
     def _try(self, fact: Fact, report: Report, deletion: str, folder: Path) -> None:
         """Download the adapter and ask it in a fresh process."""
-        names = self.client.adapter(deletion, folder)
+        names = unpack(self.client.download(deletion, folder.with_suffix(".zip")).path, folder)
         self.console.print(f"Downloaded and unpacked to {folder}: {', '.join(names)}", highlight=False)
-        source, questions = self.client.source(self.settings.model), fact.questions(report)
+        source = next(model.source for model in self.client.models() if model.id == self.settings.model)
+        questions = fact.questions(report)
         with self.console.status("asking a fresh process with plain transformers and peft …"):
             replies = self.stranger(base_folder(self.settings, source), folder, questions)
         texts = [question["text"] for question in questions]

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from app.client import DeletionRequest
 from app.report import Report, ViewEvidence
 from app.supervisor import CommandFailed
 
@@ -28,9 +29,9 @@ class Fact(BaseModel):
     options: dict[str, Any] = {}
     thresholds: dict[str, Any] = {}
 
-    def body(self, model: str) -> dict[str, Any]:
+    def body(self, model: str) -> DeletionRequest:
         """The request; only what the fact sets goes into it."""
-        return {"model": model, **self.model_dump(exclude={"title"}, exclude_defaults=True)}
+        return cast(DeletionRequest, {"model": model, **self.model_dump(exclude={"title"}, exclude_defaults=True)})
 
     def questions(self, report: Report) -> list[dict[str, Any]]:
         """What to ask the fresh process: the fact, other phrasings of it, and things that must have stayed."""

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from app.folders import make_private
 from app.settings import Settings
 from app.supervisor import CommandFailed, uninterrupted
 
@@ -93,6 +94,8 @@ def service_environment(settings: Settings, data: Path) -> dict[str, str]:
     return environment | {
         "R2F_DATA_DIR": str(data.absolute()),
         "R2F_MODEL_DIR": str(settings.models.absolute()),
+        "R2F_MODEL": settings.model,
+        "R2F_CALIBRATION_TOKENS": str(settings.calibration_tokens),
         "HF_HUB_OFFLINE": "1",
     }
 
@@ -100,7 +103,7 @@ def service_environment(settings: Settings, data: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """An empty folder that no other demo uses meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,36 +4,72 @@ import time
 from uuid import uuid4
 
 import structlog
+from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import tracing
 from app.errors import BodyTooLarge, InternalError
+from app.metrics import METHODS, Requests
 from app.problems import problem_response
 
+# What holds unless an answer says otherwise, as pages do: no answer is a page, is shown in one, or is kept.
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds, by nobody who looks at traces
 _log = structlog.get_logger(__name__)
 
 
 class Edge:
-    """Numbers, times and logs each request, and answers for a failure that nothing else caught."""
+    """Numbers, times, counts and logs each request, and answers for a failure that nothing else caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, requests: Requests) -> None:
         self.app = app
+        self.requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["path"] in UNTRACED:
+            await self._answered(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        with tracing.span(method, SpanKind.SERVER, Headers(scope=scope).get(tracing.PARENT)) as span:
+            status = await self._answered(scope, receive, send)
+            route = _route(scope)
+            if route is not None:
+                span.update_name(f"{method} {route}")
+                span.set_attribute("http.route", route)
+            span.set_attribute("http.request.method", method)
+            span.set_attribute("http.response.status_code", status)
+            if status >= 500:
+                tracing.failed(span, str(status))
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Have a request answered, and return the status; 0 if nobody was there any more to hear it."""
         began, request_id, status = time.monotonic(), uuid4().hex, 0
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # Here and not at the end: an event stream lasts as long as its caller likes.
+                self.requests.answered(scope["method"], _route(scope), status, time.monotonic() - began)
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault("Cache-Control", "no-store")
+                for name, value in SECURITY.items():
+                    headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
             await send(message)
 
         try:
@@ -48,10 +84,16 @@ class Edge:
                 "request",
                 request_id=request_id,
                 method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),  # the template: a path may hold anything
+                route=_route(scope),
                 status_code=status,
                 milliseconds=round((time.monotonic() - began) * 1000, 1),
             )
+        return status
+
+
+def _route(scope: Scope) -> str | None:
+    """The template of the path: the path itself may hold anything."""
+    return getattr(scope.get("route"), "path", None)
 
 
 class BodyLimit:

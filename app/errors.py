@@ -44,6 +44,10 @@ class SealBroken(R2FError):
     """A sealed record cannot be opened with the keys at hand."""
 
 
+class KeyNotFound(R2FError):
+    """There is no API key with this id."""
+
+
 class UnsafeKey(R2FError):
     """The master key cannot be used."""
 
@@ -95,6 +99,36 @@ class MalformedIdempotencyKey(Problem):
     status = 400
 
 
+class KeyMissing(Problem):
+    """This call needs an API key: send `Authorization: Bearer r2f_…`."""
+
+    status = 401
+
+
+class KeyRefused(Problem):
+    """The API key is not one that works here, or no longer."""
+
+    status = 401
+
+
+class SessionRefused(Problem):
+    """The session has ended; log in again."""
+
+    status = 401
+
+
+class ScopeMissing(Problem):
+    """The API key does not have the scope that this call needs."""
+
+    status = 403
+
+
+class CrossSite(Problem):
+    """A call that changes something came from a page of another site."""
+
+    status = 403
+
+
 class PathNotFound(Problem):
     """There is nothing at this path."""
 
@@ -119,10 +153,28 @@ class AdapterFileNotFound(Problem):
     status = 404
 
 
+class PlotNotFound(Problem):
+    """The report has nothing to draw this plot from."""
+
+    status = 404
+
+
+class WebhookNotFound(Problem):
+    """There is no webhook with this id."""
+
+    status = 404
+
+
 class ProblemNotFound(Problem):
     """There is no problem type of this name."""
 
     status = 404
+
+
+class AdapterExpired(Problem):
+    """The adapter was deleted when its retention was over."""
+
+    status = 410
 
 
 class MethodNotAllowed(Problem):
@@ -179,6 +231,30 @@ class NoAdapter(Problem):
     status = 409
 
 
+class CertificateNotReady(Problem):
+    """Only a completed deletion has a certificate."""
+
+    status = 409
+
+
+class CommitmentPurged(Problem):
+    """The salt was destroyed with the request's key."""
+
+    status = 410
+
+
+class NotPurgeable(Problem):
+    """Only what has ended can be purged; cancel it first, or decide on it."""
+
+    status = 409
+
+
+class NotExtendable(Problem):
+    """The due date cannot be extended."""
+
+    status = 409
+
+
 class ModelExists(Problem):
     """A model with this id is registered already."""
 
@@ -211,6 +287,10 @@ class InvalidRequest(Problem):
 
 class UnknownField(InvalidRequest):
     """The request has a field that the service does not know."""
+
+
+class UnknownParameter(InvalidRequest):
+    """The query has a parameter that this call does not know."""
 
 
 class UnknownModel(InvalidRequest):
@@ -261,10 +341,28 @@ class HubNotAllowed(InvalidRequest):
     """Downloading from a model hub is switched off (R2F_ALLOW_HUB)."""
 
 
+class SourceNotAllowed(InvalidRequest):
+    """The folder is not one that models and decoders may come from (R2F_MODEL_FOLDERS)."""
+
+
+class CallbackNotAllowed(InvalidRequest):
+    """The service may not call this address."""
+
+
+class UnknownCallback(InvalidRequest):
+    """No enabled webhook is registered for the callback_url."""
+
+
 class IdempotencyKeyReused(Problem):
     """This Idempotency-Key was used with another body."""
 
     status = 422
+
+
+class TooManyRequests(Problem):
+    """Too many calls by this API key, or from this address without one; try again after the seconds of Retry-After."""
+
+    status = 429
 
 
 class InternalError(Problem):
@@ -277,6 +375,18 @@ class ArtefactMissing(Problem):
 
 class DatabaseUnavailable(Problem):
     """The database does not answer; the request may be sent again."""
+
+    status = 503
+
+
+class StoreUnavailable(Problem):
+    """The artefact store does not answer; the request may be sent again."""
+
+    status = 503
+
+
+class KeyNotAtHand(Problem):
+    """This process does not hold the master key that is needed: it is being rotated, or another one was given."""
 
     status = 503
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import IdempotencyKeyReused, MalformedIdempotencyKey, RequestInFlight
-from app.models import DEFAULT_TENANT, IdempotencyKey
+from app.models import IdempotencyKey
 from app.schemas import Body
 from app.sealing import Sealer
 
@@ -73,14 +73,14 @@ def hold_everywhere(session: Session, key_hash: str) -> None:
 
 
 def fingerprint(sealer: Sealer, body: Body) -> str:
-    """A keyed hash of what the caller sent, whatever the order and spacing of its fields."""
-    canonical = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    """A keyed hash of what the caller means: whatever the order of its fields, and whether a default is said or not."""
+    canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True)
     return sealer.fingerprint("body", canonical)
 
 
-def find(session: Session, key_hash: str, body_hash: str, oldest: datetime) -> str | None:
+def find(session: Session, tenant: str, key_hash: str, body_hash: str, oldest: datetime) -> str | None:
     """The deletion that this key already stands for; raises IdempotencyKeyReused if the body differs."""
-    row = session.get(IdempotencyKey, (DEFAULT_TENANT, key_hash))
+    row = session.get(IdempotencyKey, (tenant, key_hash))
     if row is None:
         return None
     if row.created_at < oldest:
@@ -92,12 +92,10 @@ def find(session: Session, key_hash: str, body_hash: str, oldest: datetime) -> s
     return row.deletion_id
 
 
-def remember(session: Session, key_hash: str, body_hash: str, deletion_id: str, at: datetime) -> None:
+def remember(session: Session, tenant: str, key_hash: str, body_hash: str, deletion_id: str, at: datetime) -> None:
     """Tie the key to its deletion, in the transaction that makes the deletion."""
     session.add(
-        IdempotencyKey(
-            tenant=DEFAULT_TENANT, key_hash=key_hash, fingerprint=body_hash, deletion_id=deletion_id, created_at=at
-        )
+        IdempotencyKey(tenant=tenant, key_hash=key_hash, fingerprint=body_hash, deletion_id=deletion_id, created_at=at)
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import audit, clock
@@ -23,16 +23,28 @@ from app.sealing import Sealer
 from app.settings import Settings
 from app.storage import Stored
 
+_CLAIMED = (
+    Deletion.id,
+    Deletion.tenant,
+    Deletion.lease_token,
+    Deletion.attempt,
+    Deletion.queued_at,
+    Deletion.trace_parent,
+)
+
 
 @dataclass(frozen=True)
 class Claim:
     """A deletion that this worker owns, as long as nobody has a higher token."""
 
     deletion_id: str
+    tenant: str
     model: str
     owner: str
     token: int
     attempt: int
+    queued_at: datetime | None = None  # since when it waited; None when it was taken over from a silent worker
+    trace_parent: str | None = None  # the trace of the call that queued it
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,9 @@ def claimable(now: datetime, max_attempts: int) -> ColumnElement[bool]:
         Deletion.attempt < max_attempts,
         Deletion.cancel_requested.is_(False),
     )
-    return or_(waiting, orphaned)
+    # Said once more for the planner, which would walk through all that has ended to find what has not.
+    unfinished = Deletion.status.in_((Status.QUEUED, Status.RUNNING))
+    return and_(unfinished, or_(waiting, orphaned))
 
 
 class Leases:
@@ -90,17 +104,20 @@ class Leases:
                 lease_token=Deletion.lease_token + 1,
                 lease_expires_at=now + self._length,
                 not_before=None,
+                queued_at=case((Deletion.status == Status.QUEUED, Deletion.queued_at)),
                 started_at=now,
                 updated_at=now,
             )
-            .returning(Deletion.id, Deletion.lease_token, Deletion.attempt)
+            .returning(*_CLAIMED)
         )
         with self._database.write() as session:
             row = session.execute(taken).one_or_none()
             if row is None:
                 return None
-            claim = Claim(row.id, model, owner, row.lease_token, row.attempt)
-            audit.record(session, now, owner, "deletion.claimed", claim.deletion_id, attempt=claim.attempt)
+            claim = Claim(
+                row.id, row.tenant, model, owner, row.lease_token, row.attempt, row.queued_at, row.trace_parent
+            )
+            _note(session, now, claim, "claimed", attempt=claim.attempt)
             return claim
 
     def waiting(self, model: str) -> str | None:
@@ -156,7 +173,7 @@ class Leases:
                 raise self._why_not(session, claim)
             session.execute(delete(Artefact).where(Artefact.deletion_id == claim.deletion_id))
             session.add_all(_artefact(claim, kind, stored, now) for kind, stored in completion.artefacts)
-            audit.record(session, now, claim.owner, f"deletion.{status}", claim.deletion_id)
+            _note(session, now, claim, status)
 
     def fail(self, claim: Claim, code: str, message: str) -> None:
         """End a run that no further one can mend; raises LeaseLost.
@@ -176,7 +193,7 @@ class Leases:
         with self._database.write() as session:
             values = _queued(now) | {"attempt": Deletion.attempt - 1}
             _execute(session, _mine(claim).values(**values))
-            audit.record(session, now, claim.owner, "deletion.released", claim.deletion_id)
+            _note(session, now, claim, "released")
 
     def postpone(self, claim: Claim, message: str) -> bool:
         """Give a run back after an unexpected error; once the budget is spent, fail it. True if it will run again."""
@@ -187,7 +204,7 @@ class Leases:
         wait = timedelta(seconds=self._backoff * 2 ** (claim.attempt - 1))
         with self._database.write() as session:
             _execute(session, _mine(claim).values(**_queued(now), not_before=now + wait))
-            audit.record(session, now, claim.owner, "deletion.postponed", claim.deletion_id, attempt=claim.attempt)
+            _note(session, now, claim, "postponed", attempt=claim.attempt)
         return True
 
     def recorded(self, claim: Claim) -> bool:
@@ -221,10 +238,16 @@ class Leases:
         ended: list[tuple[str, int]] = []
         with self._database.write() as session:
             for change, status in ((canceled, Status.CANCELED), (failed, Status.FAILED)):
-                for row in session.execute(change.returning(Deletion.id, Deletion.lease_token)).all():
-                    audit.record(session, now, "sweeper", f"deletion.{status}", row.id)
+                for row in session.execute(change.returning(Deletion.id, Deletion.tenant, Deletion.lease_token)).all():
+                    audit.record(session, now, row.tenant, "sweeper", f"deletion.{status}", row.id)
                     ended.append((row.id, row.lease_token))
         return ended
+
+    def next_expiry(self, since: datetime) -> datetime | None:
+        """When the first lease since then runs out, or has, unless it is renewed."""
+        expiry = Deletion.lease_expires_at
+        with self._database.read() as session:
+            return session.scalar(select(func.min(expiry)).where(Deletion.status == Status.RUNNING, expiry >= since))
 
     def stale(self, now: datetime, unchanged_since: datetime) -> list[tuple[str, str]]:
         """Id and model of what may be taken but has not been since then, oldest first."""
@@ -242,7 +265,7 @@ class Leases:
                 session,
                 _mine(claim).values(status=status, lease_expires_at=None, updated_at=now, finished_at=now, **values),
             )
-            audit.record(session, now, claim.owner, f"deletion.{status}", claim.deletion_id)
+            _note(session, now, claim, status)
 
     def _evidence(self, wrapped: bytes | None, deletion_id: str, report: Report) -> bytes | None:
         """Seal what holds personal data; None once the request's key has been destroyed."""
@@ -271,10 +294,16 @@ def _execute(session: Session, change: Any) -> None:
         raise LeaseLost
 
 
+def _note(session: Session, now: datetime, claim: Claim, what: str, **details: int) -> None:
+    """Note in the audit log what the claim's owner did."""
+    audit.record(session, now, claim.tenant, claim.owner, f"deletion.{what}", claim.deletion_id, **details)
+
+
 def _queued(now: datetime) -> dict[str, Any]:
     """What a deletion looks like when its run has been given back."""
     status = TRANSITIONS[Status.RUNNING, Event.YIELD]
-    return {"status": status, "stage": None, "progress": 0.0, "lease_expires_at": None, "updated_at": now}
+    waits = {"status": status, "stage": None, "progress": 0.0, "lease_expires_at": None}
+    return waits | {"queued_at": now, "updated_at": now}
 
 
 def _artefact(claim: Claim, kind: ArtefactKind, stored: Stored, now: datetime) -> Artefact:

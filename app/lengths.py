@@ -15,21 +15,23 @@ _log = structlog.get_logger(__name__)
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+ROOM = 128  # tokens of a context that the chat template, a phrasing around the text and the reply take
 MOST_CHARACTERS_PER_TOKEN = 16  # far above what words take, about 4 to 6; the worker checks exactly
 
 
 def check_lengths(request: DeletionRequest, model: ServedModel, settings: Settings) -> None:
-    """Raise PromptTooLong if a prompt or text is longer than the model's context."""
+    """Raise PromptTooLong if a prompt or text leaves less than ROOM, or half of a short context, for the rest."""
+    longest = max(model.context_length - ROOM, model.context_length // 2)
     path = tokenizer_file(model, settings)
     tokenizer = load_tokenizer(path) if path is not None else None
     fields = []
     for field, text in request.texts():
         if tokenizer is not None:
-            too_long = len(tokenizer.encode(text, add_special_tokens=True).ids) > model.context_length
+            too_long = len(tokenizer.encode(text, add_special_tokens=True).ids) > longest
         else:
-            too_long = len(text) > model.context_length * MOST_CHARACTERS_PER_TOKEN
+            too_long = len(text) > longest * MOST_CHARACTERS_PER_TOKEN
         if too_long:
-            detail = f"must have at most {model.context_length} tokens"
+            detail = f"must have at most {longest} tokens"
             fields.append({"field": field, "type": PromptTooLong.uri(), "detail": detail})
     if fields:
         raise PromptTooLong(fields=fields)

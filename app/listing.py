@@ -5,12 +5,14 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import not_, select
 
+from app import clock
 from app.clock import DELETION_ID
 from app.database import Database
+from app.deadlines import overdue
 from app.errors import MalformedCursor
-from app.models import DEFAULT_TENANT, Deletion, Status
+from app.models import Deletion, Status
 
 _CURSOR = b"1:"  # the form of the cursor, to be able to change it
 
@@ -19,20 +21,28 @@ _CURSOR = b"1:"  # the form of the cursor, to be able to change it
 class Filter:
     """Which deletions to list."""
 
+    tenant: str
     status: Status | None = None
     model: str | None = None
     reference_hash: str | None = None
+    subject_hash: str | None = None
+    overdue: bool | None = None
 
 
 def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> tuple[list[Deletion], str | None]:
     """Up to `limit` deletions after the cursor, and the cursor of the next page. Ids sort by the time of receipt."""
-    query = select(Deletion).where(Deletion.tenant == DEFAULT_TENANT)
+    query = select(Deletion).where(Deletion.tenant == wanted.tenant)
     if wanted.status is not None:
         query = query.where(Deletion.status == wanted.status)
     if wanted.model is not None:
         query = query.where(Deletion.model == wanted.model)
     if wanted.reference_hash is not None:
         query = query.where(Deletion.reference_hash == wanted.reference_hash)
+    if wanted.subject_hash is not None:
+        query = query.where(Deletion.subject_hash == wanted.subject_hash)
+    if wanted.overdue is not None:
+        late = overdue(clock.now())
+        query = query.where(late if wanted.overdue else not_(late))
     if cursor is not None:
         query = query.where(Deletion.id < _decode(cursor))
     with database.read() as session:

@@ -3,8 +3,9 @@
 import logging
 import sys
 import traceback
+import warnings
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -41,6 +42,19 @@ def without_message(_logger: Any, _name: str, event: MutableMapping[str, Any]) -
     return event
 
 
+def log_warning(
+    _message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    _file: TextIO | None = None,
+    _line: str | None = None,
+) -> None:
+    """Log that a library warns, and where; its message may quote personal data."""
+    place = f"{filename.rsplit('/', 1)[-1]}:{lineno}"
+    structlog.get_logger(__name__).warning("a library warns", error=category.__name__, frames=[place])
+
+
 def configure_logging(level: str) -> None:
     """Send structlog and the standard library's loggers through the same processors, to standard error."""
     shared: list[structlog.types.Processor] = [
@@ -67,5 +81,6 @@ def configure_logging(level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "celery"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
+    warnings.showwarning = log_warning  # type: ignore[assignment]  # the names of its parameters differ
     for name in SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,17 +3,40 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
+from prometheus_client import CollectorRegistry
 
-from app import openapi, problems, services
-from app.api import artifacts, deletions, health, models
+from app import openapi, problems, purging, services, tracing
+from app.api import (
+    artifacts,
+    audit,
+    certificates,
+    deletions,
+    events,
+    health,
+    models,
+    personal_data,
+    reports,
+    session,
+    webhooks,
+)
+from app.api import metrics as metrics_api
+from app.api.deps import known_query
+from app.dashboard import actions, console, login, pages
+from app.dashboard.rendering import STATIC, SWAGGER, Assets
 from app.edge import BodyLimit, Edge
 from app.logs import configure_logging
+from app.metrics import Records, Requests
 from app.settings import Settings
-from app.sweeper import SweeperThread
+from app.sweeper import ChoreThread, SweeperThread
 
 VERSION = "0.1.0"
+# FastAPI's own spans and logs hold paths, queries, addresses and the messages of errors; app.tracing makes ours.
+UNTOLD: TelemetryConfig = {
+    "tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False,
+}  # fmt: skip
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -24,35 +47,66 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     configure_logging(settings.log_level)
+    tracing.start(settings, "r2f-api")
+
+    metrics = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         wired = services.build(settings)
         app.state.services = wired
-        sweeper = SweeperThread(wired.sweeper, settings.sweep_seconds)
-        sweeper.start()
+        records = Records(wired.database, wired.workers)
+        metrics.register(records)
+        seconds = settings.sweep_seconds
+        chores = [SweeperThread(wired.sweeper, seconds), ChoreThread(wired.courier, seconds)]
+        chores.append(ChoreThread(wired.purger, purging.SECONDS))
+        for chore in chores:
+            chore.start()
         try:
             yield
         finally:
-            sweeper.stop()
+            metrics.unregister(records)
+            wired.watcher.close()
+            for chore in chores:
+                chore.stop()
             wired.bell.close()
             wired.database.close()
 
     app = FastAPI(
         title="Recover-to-Forget",
         version=VERSION,
-        description=openapi.DESCRIPTION,
+        description=openapi.description(),
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
+        docs_url=None,  # served by app.dashboard.console
         redoc_url=None,
+        telemetry=UNTOLD,
     )
+    app.state.metrics = metrics
     problems.install(app)
     openapi.install(app)
-    for router in (deletions.router, artifacts.router, models.router, health.router):
+    for router in (
+        deletions.router,
+        events.router,
+        reports.router,
+        artifacts.router,
+        certificates.router,
+        personal_data.router,
+        audit.router,
+        models.router,
+        webhooks.router,
+        session.router,
+        health.router,
+        metrics_api.router,
+    ):
+        app.include_router(router, dependencies=[Depends(known_query)])
+    for router in (pages.router, actions.router, login.router, console.router):
         app.include_router(router)
+    app.mount("/static/swagger", Assets(directory=SWAGGER))
+    app.mount("/static", Assets(directory=STATIC))
     app.add_middleware(BodyLimit, limit=settings.body_limit)
-    app.add_middleware(Edge)  # added last: outermost
+    app.add_middleware(Edge, requests=Requests(metrics))  # added last: outermost
     return app
 
 

@@ -23,8 +23,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-DEFAULT_TENANT = "default"
-
 
 class Status(StrEnum):
     """Where a deletion stands."""
@@ -169,8 +167,14 @@ class Deletion(Base):
     __table_args__ = (
         Index("ix_deletions_tenant_id", "tenant", "id"),
         Index("ix_deletions_queue", "model", "status", "id"),
-        Index("ix_deletions_tenant_reference_hash", "tenant", "reference_hash"),
+        Index("ix_deletions_status_lease", "status", "lease_expires_at"),
+        Index("ix_deletions_tenant_status_id", "tenant", "status", "id"),
+        Index("ix_deletions_tenant_model_id", "tenant", "model", "id"),
+        Index("ix_deletions_tenant_model_status_id", "tenant", "model", "status", "id"),
+        Index("ix_deletions_tenant_reference_hash_id", "tenant", "reference_hash", "id"),
         Index("ix_deletions_tenant_subject_hash", "tenant", "subject_hash"),
+        Index("ix_deletions_due", "status", "due_at"),
+        Index("ix_deletions_finished", "status", "purged_at", "finished_at"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -190,6 +194,8 @@ class Deletion(Base):
     lease_token: Mapped[int] = mapped_column(BigInteger)
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    queued_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    trace_parent: Mapped[str | None] = mapped_column(String(55))
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime())
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime())
@@ -202,11 +208,19 @@ class Deletion(Base):
     reference_hash: Mapped[str | None] = mapped_column(String(64))
     subject_hash: Mapped[str | None] = mapped_column(String(64))
     wrapped_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    key_epoch: Mapped[str | None] = mapped_column(String(16), index=True)
     sealed_payload: Mapped[bytes | None] = mapped_column(LargeBinary)
     sealed_reference: Mapped[bytes | None] = mapped_column(LargeBinary)
     sealed_evidence: Mapped[bytes | None] = mapped_column(LargeBinary)
     figures: Mapped[dict[str, Any] | None] = mapped_column(_Json)
     composition_version: Mapped[int | None]
+
+    commitment: Mapped[str | None] = mapped_column(String(64))
+    thresholds: Mapped[dict[str, Any] | None] = mapped_column(_Json)
+    extension_months: Mapped[int | None]
+    extension_reason: Mapped[str | None] = mapped_column(String(32))
+    purged_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    adapter_expired_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
 
 
 class IdempotencyKey(Base):
@@ -239,20 +253,102 @@ class Artefact(Base):
 
 
 class AuditEvent(Base):
-    """Something that happened, in ids and codes only; the hashes chain the rows."""
+    """Something that happened, in ids and codes only. The ids have no gaps, and the hashes chain the rows."""
 
     __tablename__ = "audit_events"
     __table_args__ = (Index("ix_audit_events_deletion_id", "deletion_id"),)
 
-    id: Mapped[int] = mapped_column(_BigId, primary_key=True)
+    id: Mapped[int] = mapped_column(_BigId, primary_key=True, autoincrement=False)
     tenant: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(UtcDateTime())
     actor: Mapped[str] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(64))
     deletion_id: Mapped[str | None] = mapped_column(String(36))
     details: Mapped[dict[str, str | int]] = mapped_column(_Json)
-    previous_hash: Mapped[str | None] = mapped_column(String(64))
-    hash: Mapped[str | None] = mapped_column(String(64))
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditHead(Base):
+    """The one row that says where the audit log ends; writers of events queue for it."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+    mac: Mapped[str] = mapped_column(String(64))
+
+
+class KeyEpoch(Base):
+    """A master key's time in office; the key itself is never in the database."""
+
+    __tablename__ = "key_epochs"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    destroyed_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+
+
+class Secret(Base):
+    """A secret of the service itself, wrapped by the master key of an epoch."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    epoch: Mapped[str] = mapped_column(String(16))
+    wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+
+class ApiKey(Base):
+    """A key that callers show; its secret is kept as a keyed hash. A revoked key keeps its row."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]] = mapped_column(_Json)
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+
+
+class BrowserSession(Base):
+    """A browser that has logged in with a key; its id is a keyed hash of its cookie."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime(), index=True)
+
+
+class SigningKey(Base):
+    """The public half of a key that signs certificates; the private one is a secret of the vault while it is used."""
+
+    __tablename__ = "signing_keys"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    jwk: Mapped[dict[str, str]] = mapped_column(_Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+
+
+class Certificate(Base):
+    """The certificate of a completed deletion, byte for byte as it is sent."""
+
+    __tablename__ = "certificates"
+
+    deletion_id: Mapped[str] = mapped_column(ForeignKey("deletions.id"), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("signing_keys.id"))
+    issued_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    body: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class WorkerProcess(Base):
@@ -268,8 +364,58 @@ class WorkerProcess(Base):
     state: Mapped[WorkerState] = mapped_column(_enum(WorkerState))
     loaded: Mapped[dict[str, bool]] = mapped_column(_Json)
     detail: Mapped[str | None] = mapped_column(String(200))
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime())
     heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+
+class Webhook(Base):
+    """An endpoint that is told when deletions settle; its key, one of the service's secrets, seals the rest."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (UniqueConstraint("tenant", "url_hash"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    url_hash: Mapped[str] = mapped_column(String(64))
+    key_name: Mapped[str] = mapped_column(ForeignKey("secrets.name"))
+    sealed_url: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed_secret: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    sealed_retiring: Mapped[bytes | None] = mapped_column(LargeBinary)
+    retiring_until: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    disabled_why: Mapped[str | None] = mapped_column(String(32))
+
+
+class Callback(Base):
+    """Which endpoint is told of a deletion, and of which of its states it was told last."""
+
+    __tablename__ = "callbacks"
+
+    deletion_id: Mapped[str] = mapped_column(ForeignKey("deletions.id"), primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id"))
+    told_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+
+
+class WebhookDelivery(Base):
+    """One thing that an endpoint is told, and how that went. `next_at` is empty once it was told or given up."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id"))
+    deletion_id: Mapped[str] = mapped_column(ForeignKey("deletions.id"))
+    told_status: Mapped[Status] = mapped_column(_enum(Status))
+    happened_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    tries: Mapped[int]
+    next_at: Mapped[datetime | None] = mapped_column(UtcDateTime(), index=True)
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None] = mapped_column(String(32))
+    tried_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
 
 
 class Duty(Base):

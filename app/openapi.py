@@ -8,14 +8,26 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.deletions import TRANSITIONS, Event
 from app.errors import (
     BodyTooLarge,
+    CrossSite,
     DatabaseUnavailable,
     InternalError,
+    InvalidRequest,
+    KeyMissing,
+    KeyNotAtHand,
+    KeyRefused,
     MalformedJson,
     Problem,
+    ScopeMissing,
+    SessionRefused,
+    TooManyRequests,
+    UnknownParameter,
     UnsupportedMediaType,
 )
+from app.openapi_examples import EXAMPLES as ANSWERS
+from app.openapi_requests import REQUESTS
 from app.problems import MEDIA_TYPE
 from app.views import ProblemView
 
@@ -24,42 +36,49 @@ Responses = dict[int | str, dict[str, Any]]
 TAGS = [
     {"name": "deletions", "description": "Ask a model to forget, and follow it."},
     {"name": "results", "description": "The report and the adapter of a deletion."},
+    {"name": "session", "description": "Logging in with a browser."},
+    {"name": "webhooks", "description": "Be told when a deletion has settled (Standard Webhooks)."},
+    {"name": "personal data", "description": "Find, destroy and account for what requests said."},
     {"name": "models", "description": "The base models that are served."},
     {"name": "operations", "description": "Health, readiness and the kinds of problems."},
 ]
-DESCRIPTION = """\
+_HAPPENS = {
+    Event.CLAIM: "a worker takes it, or takes it over from one that went silent",
+    Event.YIELD: "its run ended early, and it waits for the next one",
+    Event.COMPLETE: "forgotten, or not known",
+    Event.REVIEW: "the adapter missed a threshold, or too little could be asked",
+    Event.FAIL: "no further run can mend it",
+    Event.CANCEL: "on request",
+    Event.RETRY: "an operator gives it a fresh budget of runs",
+    Event.APPROVE: "an operator publishes the adapter",
+    Event.REJECT: "an operator refuses the adapter",
+}
+_DESCRIPTION = """\
 Post what a language model must forget; a worker computes a small LoRA adapter that makes it forget, evaluates it, and
 the report says with figures what was forgotten and what was kept. The model's own weights are never changed.
+
+### The life of a deletion
+
+{life}
+`POST /deletions` answers 202 once the request is on disk; nothing that was accepted is lost. A running deletion that is
+canceled stays `running` with `cancel_requested` until its worker takes notice. `needs_review` waits for an operator.
+
+Calls need an API key with the right scope, sent as `Authorization: Bearer r2f_…`, and see the records of its tenant
+only. Make one with `r2f keys create`, and enter it under *Authorize*.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `type`; `GET /problems` lists them all.
 """
 
-EXAMPLES: dict[str, Any] = {
-    "fact": {
-        "summary": "A fact: France → Paris",
-        "value": {
-            "model": "smollm2-135m-instruct",
-            "targets": [{"prompt": "What is the capital of France?", "answer": "Paris"}],
-            "retain": [{"prompt": "What is the capital of Germany?", "answer": "Berlin"}],
-            "reference": "case-2041",
-            "legal_basis": "gdpr_17_1_a",
-        },
-    },
-    "passage": {
-        "summary": "A memorised passage with a span",
-        "value": {
-            "model": "smollm2-135m-instruct",
-            "targets": [
-                {
-                    "text": "The Eiffel Tower was designed by the engineer Gustave Eiffel.",
-                    "spans": ["Gustave Eiffel"],
-                }
-            ],
-            "options": {"seed": 7, "max_rounds": 4},
-            "thresholds": {"success": 0.9},
-        },
-    },
-}
+
+def description() -> str:
+    """What the page begins with; the life of a deletion is told from the table that the service itself follows."""
+    rows = "\n".join(
+        f"| `{status}` | {event}: {_HAPPENS[event]} | `{following}` |"
+        for (status, event), following in TRANSITIONS.items()
+    )
+    return _DESCRIPTION.replace("{life}", f"| status | what happens | then |\n|---|---|---|\n{rows}\n")
+
+
 _LINKS = {
     name: {
         "operationId": operation,
@@ -68,10 +87,24 @@ _LINKS = {
     }
     for name, operation, description in (
         ("status", "get_deletion", "Follow the deletion."),
+        ("events", "follow_deletion", "Follow it live."),
         ("cancel", "cancel_deletion", "Cancel it."),
         ("report", "get_report", "Its report, once there is one."),
         ("adapter", "get_adapter", "Its adapter, once it is published."),
     )
+}
+FOLLOWED: Responses = {202: {"links": _LINKS}}
+DECIDED: Responses = {200: {"links": _LINKS}}
+REGISTERED: Responses = {
+    201: {
+        "links": {
+            "model": {
+                "operationId": "get_model",
+                "parameters": {"model_id": "$response.body#/id"},
+                "description": "Look at it, and at the workers that serve it.",
+            }
+        }
+    }
 }
 RECEIPT: Responses = {
     202: {
@@ -82,7 +115,9 @@ RECEIPT: Responses = {
         },
     }
 }
-ANYWHERE: tuple[type[Problem], ...] = (InternalError, DatabaseUnavailable)
+_FIELD = {"field": "options/seed", "type": InvalidRequest.uri(), "detail": "Input should be a valid integer"}
+ANYWHERE: tuple[type[Problem], ...] = (InternalError, DatabaseUnavailable, KeyNotAtHand, UnknownParameter)
+WITH_KEY: tuple[type[Problem], ...] = (KeyMissing, KeyRefused, SessionRefused, ScopeMissing, CrossSite, TooManyRequests)
 WITH_BODY: tuple[type[Problem], ...] = (MalformedJson, BodyTooLarge, UnsupportedMediaType)
 
 
@@ -115,15 +150,26 @@ def install(app: FastAPI) -> None:
             schemas = made["components"]["schemas"]
             for item in made["paths"].values():
                 for operation in item.values():
+                    _add_requests(operation.get("requestBody", {}).get("content", {}))
                     _drop_framework_errors(operation["responses"])
+                    if operation.get("security"):
+                        _add_refusals(operation["responses"])
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             inner = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= inner.pop("$defs", {}) | {"ProblemView": inner}
+            for name, example in ANSWERS.items():
+                schemas[name]["examples"] = [example]
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = schema  # type: ignore[method-assign]  # how FastAPI documents to extend it
+
+
+def _add_requests(content: dict[str, Any]) -> None:
+    """Give a body the examples of its schema."""
+    for body in content.values():
+        body["examples"] = REQUESTS[body["schema"]["$ref"].rpartition("/")[2]]
 
 
 def _drop_framework_errors(responses: dict[str, Any]) -> None:
@@ -132,5 +178,15 @@ def _drop_framework_errors(responses: dict[str, Any]) -> None:
         del responses["422"]
 
 
+def _add_refusals(responses: dict[str, Any]) -> None:
+    """Document what every call that needs a key may answer."""
+    for status, response in problems(*WITH_KEY).items():
+        known = responses.setdefault(str(status), response)
+        examples = known["content"][MEDIA_TYPE]["examples"] | response["content"][MEDIA_TYPE]["examples"]
+        known["content"][MEDIA_TYPE]["examples"] = dict(sorted(examples.items()))
+        known["description"] = f"{HTTPStatus(int(status)).phrase}: {', '.join(sorted(examples))}"
+
+
 def _example(kind: type[Problem]) -> Mapping[str, Any]:
-    return {"type": kind.uri(), "title": kind.title(), "status": kind.status}
+    said = {"type": kind.uri(), "title": kind.title(), "status": kind.status}
+    return said | {"errors": [_FIELD]} if kind is InvalidRequest else said

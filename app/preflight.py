@@ -2,6 +2,8 @@
 
 import importlib.util
 import platform
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +12,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.database import Database, migrate
 from app.errors import ModelNotFound
+from app.folders import make_private
 from app.models import ServedModel
 from app.registry import Registry
 from app.settings import Settings
@@ -26,10 +29,13 @@ class BadSettings(CommandFailed):
 def settings_of(**given: Any) -> Settings:
     """The settings of the environment, with what the command line says instead; unsafe ones refuse to start."""
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         lines = [f"{_variable(wrong['loc'])}{wrong['msg']}" for wrong in error.errors(include_input=False)]
         raise BadSettings("\n".join(["The settings cannot be used:", *lines])) from error
+    if settings.traces and importlib.util.find_spec("opentelemetry.sdk") is None:
+        raise BadSettings("R2F_TRACES needs the extra packages: pip install 'recover-to-forget[traces]'.")
+    return settings
 
 
 def _variable(place: tuple[int | str, ...]) -> str:
@@ -43,14 +49,32 @@ def need_worker_packages() -> None:
         raise CommandFailed("This needs the worker's packages: pip install 'recover-to-forget[worker]'.")
 
 
+def need_data_folder(settings: Settings) -> None:
+    """Make the data folder if need be; raise BadSettings where nothing can be kept in it."""
+    folder = settings.data_dir
+    try:
+        make_private(folder)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise BadSettings(f"The data folder {folder} (R2F_DATA_DIR) cannot be used: {error.strerror}.") from error
+
+
 def bring_up_to_date(settings: Settings) -> None:
     """Migrate the database; raise CommandFailed when it does not answer."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    need_data_folder(settings)
     try:
         migrate(settings.database)
-    except OperationalError as error:
+    except (OperationalError, OSError) as error:  # the latter: a SQLite file that cannot be made
         where = make_url(settings.database).render_as_string(hide_password=True)
         raise CommandFailed(f"The database at {where} does not answer.") from error
+
+
+def need_database(settings: Settings) -> None:
+    """Bring a database up to date that is there; raise CommandFailed where a command would make an empty one."""
+    file = make_url(settings.database).database if settings.database.startswith("sqlite") else None
+    if file is not None and not Path(file).exists():
+        raise CommandFailed(f"There is no service's database at {file}: set R2F_DATA_DIR, or R2F_DATABASE_URL.")
+    bring_up_to_date(settings)
 
 
 def registered(settings: Settings, model: str | None) -> ServedModel:
@@ -67,6 +91,7 @@ def registered(settings: Settings, model: str | None) -> ServedModel:
 
 def see_that_a_worker_lives(settings: Settings) -> None:
     """Raise WorkerNotReady unless a worker of this machine and model sends heartbeats."""
+    need_data_folder(settings)
     database = Database(settings.database)
     try:
         alive = [row for row in Workers(database, settings).alive() if row.host == platform.node()]

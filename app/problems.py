@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from app.errors import (
     BlankAnswer,
@@ -27,17 +28,20 @@ from app.errors import (
     SpanStartsText,
     TooManyTargets,
     UnknownField,
+    UnknownParameter,
 )
-from app.schemas import PASSAGE_TAG, PROMPT_TAG
+from app.schemas import ABOUT_TAG, PASSAGE_TAG, PROMPT_TAG
 from app.views import FieldProblem, ProblemView
 
 MEDIA_TYPE = "application/problem+json"
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]{0,31}$")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
 _log = structlog.get_logger(__name__)
 
 # What is wrong, by pydantic's name for it and the last name in its place ("*": any).
 _TYPES: Mapping[tuple[str, str], type[Problem]] = {
     ("extra_forbidden", "*"): UnknownField,
+    ("unknown_parameter", "*"): UnknownParameter,
     ("blank", "answer"): BlankAnswer,
     ("string_too_short", "answer"): BlankAnswer,
     ("span_not_in_text", "*"): SpanNotInText,
@@ -82,7 +86,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
         return MalformedJson()
     fields, kinds = [], set()
     for error in errors:
-        path = [part for part in error["loc"] if part not in (PROMPT_TAG, PASSAGE_TAG)]
+        path = [part for part in error["loc"] if part not in (PROMPT_TAG, PASSAGE_TAG, ABOUT_TAG)]
         names = [part for part in path if isinstance(part, str)]
         last = names[-1] if names else ""
         kind = _TYPES.get((error["type"], last)) or _TYPES.get((error["type"], "*")) or InvalidRequest
@@ -103,12 +107,23 @@ async def _on_problem(_request: Request, error: Exception) -> Response:
     return problem_response(error if isinstance(error, Problem) else InternalError())
 
 
-async def _on_http(_request: Request, error: Exception) -> Response:
+async def _on_http(request: Request, error: Exception) -> Response:
     """The framework's own errors."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if status == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
     known: dict[int, type[Problem]] = {400: MalformedJson, 404: PathNotFound, 405: MethodNotAllowed}
     return problem_response(known.get(status, InternalError)(headers=headers))
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that this path answers to; the framework names those of one route only."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    # A copy of the scope: a match notes in it what it has found.
+    asked = ({**request.scope, "method": method, "fastapi": {}} for method in METHODS)
+    found = [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    return found or ["GET", "HEAD"]  # of the files in a folder
 
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import time
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,29 @@ from uuid import uuid4
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
-from kombu.transport import filesystem
+from kombu.transport import filesystem, redis
+from opentelemetry.trace import SpanKind
 
+from app import tracing
 from app.errors import RingFailed
+from app.folders import make_private
 from app.settings import Settings
 
 TASK = "r2f.delete"
 
 
-class _Channel(filesystem.Channel):
+class _Unacknowledged:
+    """A channel of messages that are gone once they are read.
+
+    Celery's solo pool acknowledges a message when its task has ended. A broker that was down at that moment would never
+    hear of it, and kombu would wait for the acknowledgement for good before it reads another message: a deaf worker.
+    """
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Nothing is kept that could be crossed out."""
+
+
+class _FolderChannel(_Unacknowledged, filesystem.Channel):
     """Kombu's own, except that a message appears whole: its reader stumbles over a half-written one."""
 
     def _queue_bind(self, *_binding: Any) -> None:
@@ -29,29 +44,40 @@ class _Channel(filesystem.Channel):
         name = f"{time.time_ns():020d}_{uuid4().hex}"  # read in the order of names: first come, first served
         draft = folder / f"{name}.part"
         try:
+            draft.touch(mode=0o600)
             draft.write_text(json.dumps(payload))
             draft.rename(folder / f"{name}.{queue}.msg")
         except OSError as error:
             raise ChannelError(f"cannot write a message: {error.strerror}") from error
 
 
-class FolderTransport(filesystem.Transport):
-    """The `filesystem://` transport with whole messages."""
+class _RedisChannel(_Unacknowledged, redis.Channel):
+    """Kombu's own, without acknowledgements."""
 
-    Channel = _Channel
+
+class FolderTransport(filesystem.Transport):
+    """The `filesystem://` transport with whole messages, gone once they are read."""
+
+    Channel = _FolderChannel
+
+
+class RedisTransport(redis.Transport):
+    """The `redis://` transport with messages that are gone once they are read."""
+
+    Channel = _RedisChannel
 
 
 def queue_of(model: str) -> Any:
     """The queue of a model; on the default exchange, so that there are no bindings to keep or to lose."""
     name = f"r2f.{model}"
-    return Queue(name, Exchange(""), routing_key=name)  # type: ignore[no-untyped-call]
+    return Queue(name, Exchange(""), routing_key=name, no_ack=True)  # type: ignore[no-untyped-call]
 
 
 def configuration(settings: Settings, *, worker: bool) -> dict[str, Any]:
     """Celery's configuration; makes the folders of the `filesystem://` transport.
 
-    One task at a time in the process that holds the model, acknowledged at once: the lease recovers lost work, not the
-    broker.
+    One task at a time in the process that holds the model. Bells are not acknowledged: the lease recovers lost work,
+    not the broker.
     """
     values: dict[str, Any] = {
         "broker_url": settings.broker_url,
@@ -74,6 +100,10 @@ def configuration(settings: Settings, *, worker: bool) -> dict[str, Any]:
     }
     if settings.broker_url.startswith("filesystem://"):
         values |= {"broker_transport": "app.queue:FolderTransport", "broker_url": "filesystem://localhost"}
+    else:
+        values["broker_transport"] = "app.queue:RedisTransport"
+    if settings.broker_url.startswith("rediss://"):
+        values["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     if worker:
         values |= {"task_queues": [queue_of(settings.model)], "task_default_queue": f"r2f.{settings.model}"}
     return values
@@ -84,7 +114,7 @@ def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
     if settings.broker_url.startswith("filesystem://"):
         messages, control = settings.broker_dir / "messages", settings.broker_dir / "control"
         for folder in (messages, control):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(folder)
         return {
             "data_folder_in": str(messages),
             "data_folder_out": str(messages),
@@ -104,10 +134,11 @@ class Bell:
 
     def ring(self, deletion_id: str, model: str) -> None:
         """Wake a worker of the model; raises RingFailed, after which the sweeper rings again."""
-        try:
-            self._celery.send_task(TASK, args=[deletion_id], queue=queue_of(model))
-        except (OperationalError, ChannelError, OSError) as error:
-            raise RingFailed from error
+        with tracing.span("ring", SpanKind.PRODUCER, deletion_id=deletion_id, model=model):
+            try:
+                self._celery.send_task(TASK, args=[deletion_id], queue=queue_of(model))
+            except (OperationalError, ChannelError, OSError) as error:
+                raise RingFailed from error
 
     def check(self) -> None:
         """See that the broker takes messages; raises RingFailed."""

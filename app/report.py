@@ -33,8 +33,15 @@ class Probability(Record):
     max_after: float
 
 
+class ViewFigures(Record):
+    """One held-out view that the base model answers."""
+
+    before: float = Field(description="Probability of the answer's first token, without the adapter.")
+    after: float = Field(description="The same with it.")
+
+
 class TargetFigures(Record):
-    """Success on one target, named by its place in the request."""
+    """Success on one target, by its place in the request; statements found about a person stand in that one's place."""
 
     target: int
     known: int = Field(description="Held-out views that the base model answers.")
@@ -92,7 +99,11 @@ class DecoderFidelity(Record):
 
 
 class Fidelity(Record):
-    """Gradient decoding for this request, against the exact gradient of the first round."""
+    """Gradient decoding for this request's views, against the exact gradient at the base model.
+
+    The LoRA factors are aligned on all views here. The path aligns them on two views in its first round and takes the
+    factors of the round before from then on.
+    """
 
     methods: list[DecoderFidelity]
     sites: list[SiteFidelity]
@@ -156,6 +167,7 @@ class Figures(Record):
     targets: list[TargetFigures]
     reversed: Rate | None = Field(description="The same for reversed views, which are never trained on.")
     probability: Probability | None
+    answers: list[ViewFigures] = Field(default=[], description="p(answer) on each held-out view that is known.")
     neighbours: Rate | None = Field(description="Held-out neighbours known to the base model and still answered.")
     generic: Generic | None
     degenerate: Rate | None = Field(description="Forgotten prompts whose reply is empty or repeats itself.")
@@ -172,15 +184,33 @@ class ViewEvidence(Record):
     target: int | None
     prompt: str
     family: str
-    source: str = Field(description="request, bank or model.")
+    source: str = Field(
+        description="Of a view: request, bank or model. Of a neighbour: request, relation, subject, swap or nearest."
+    )
     known: bool = Field(description="The base model's reply holds the answer.")
     reply_before: str
     reply_after: str | None
     held: bool | None = Field(description="The adapted model's reply still holds the answer.")
 
 
+class ClaimEvidence(Record):
+    """Something that the model was found to say of a person whom the request names."""
+
+    place: int = Field(description="Place in the request of the target that names the person.")
+    target: int | None = Field(description="Number of the target made of it; None where it is too unsure to count.")
+    kind: str
+    question: str
+    reply: str
+    answer: str = Field(description="The part of the reply that was claimed of the person.")
+    agreement: float = Field(description="Share of the replies to questions of its kind that hold it.")
+    probability: float | None = Field(description="Its probability in the reply, where enough replies hold it.")
+    elsewhere: float | None = Field(description="The same of people who never were, the median.")
+
+
 class Evidence(Record):
     """What was asked and what was said: personal data, sealed at rest."""
+
+    claims: list[ClaimEvidence] = Field(default=[], description="What was found about people whom the request names.")
 
     training_views: list[ViewEvidence]
     held_out_views: list[ViewEvidence]

@@ -2,15 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.deadlines import LONGEST_EXTENSION, ExtensionReason
+from app.methods import WITHOUT_ADAPTER, Method
 from app.models import LegalBasis
 from app.models import ServedModel as ServedModel
 
 MAX_TARGETS = 16
 PROMPT_TAG = "prompt/answer"
 PASSAGE_TAG = "text/spans"
+ABOUT_TAG = "about/person"
 _VISIBLE = {"pattern": r"\S"}
 
 
@@ -29,7 +32,10 @@ Answer = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra=_V
 Text = Annotated[str, Field(min_length=1, max_length=20000, json_schema_extra=_VISIBLE), _Written]
 Name = Annotated[str, Field(min_length=1, max_length=256, json_schema_extra=_VISIBLE), _Written]
 Source = Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=_VISIBLE), _Written]
-ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Url = Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^https?://[!-~]+$")]
+MODEL_ID = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+ModelId = Annotated[str, Field(pattern=MODEL_ID)]
+Reference = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9._:/#-]+$")]
 
 
 class Body(BaseModel):
@@ -68,14 +74,24 @@ class PassageTarget(Body):
         return self
 
 
+class AboutTarget(Body):
+    """A person: the model is asked what it says of them, and what it says consistently must no longer come."""
+
+    about: Name = Field(description="The person's name, as questions about them would have it.")
+
+
 def _kind_of_target(value: Any) -> str:
-    """A target is a passage as soon as it names a passage's field and none of a fact's."""
+    """A target is a passage or a person as soon as it names a field of theirs and none of a fact's."""
     names = set(value) if isinstance(value, dict) else set(getattr(type(value), "model_fields", ()))
-    return PASSAGE_TAG if names & {"text", "spans"} and not names & {"prompt", "answer"} else PROMPT_TAG
+    if names & {"prompt", "answer"}:
+        return PROMPT_TAG
+    return PASSAGE_TAG if names & {"text", "spans"} else ABOUT_TAG if "about" in names else PROMPT_TAG
 
 
 Target = Annotated[
-    Annotated[PromptTarget, Tag(PROMPT_TAG)] | Annotated[PassageTarget, Tag(PASSAGE_TAG)],
+    Annotated[PromptTarget, Tag(PROMPT_TAG)]
+    | Annotated[PassageTarget, Tag(PASSAGE_TAG)]
+    | Annotated[AboutTarget, Tag(ABOUT_TAG)],
     Discriminator(_kind_of_target),
 ]
 
@@ -84,13 +100,31 @@ class Retain(Body):
     """Something near the target that must stay."""
 
     prompt: Prompt = Field(description="A prompt whose reply must not change.")
-    answer: Answer | None = Field(default=None, description="The reply; the model's own if absent.")
+    answer: Answer | None = Field(
+        default=None, description="What a right reply holds; if absent, what the model replies now."
+    )
+
+
+def _gives_adapter(method: Method) -> Method:
+    """Refuse methods that a deletion cannot publish."""
+    if method in WITHOUT_ADAPTER:
+        raise PydanticCustomError(
+            "method_without_adapter",
+            "{method} makes no adapter that could be published; it can be compared with r2f bench unlearning",
+            {"method": method.value},
+        )
+    return method
+
+
+AdapterMethod = Annotated[Method, AfterValidator(_gives_adapter)]
 
 
 class Options(Body):
     """Knobs of the method."""
 
-    method: Literal["r2f"] = Field(default="r2f", description="Recover-to-Forget.")
+    method: AdapterMethod = Field(
+        default=Method.R2F, description="Recover-to-Forget, or a method that it is compared with."
+    )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, strict=True, description="Same request and seed, same adapter.")
     views: int = Field(default=8, ge=1, le=16, strict=True, description="Training phrasings per target, at most.")
     sketch_rank: int | None = Field(
@@ -134,13 +168,11 @@ class DeletionRequest(Body):
     data_subject: Name | None = Field(default=None, description="Whose request it is; kept sealed.")
     options: Options = Options()
     thresholds: Thresholds = Thresholds()
-    reference: str | None = Field(
-        default=None,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9._:/#-]+$",
-        description="Your own case number. Not the place for a name.",
-    )
+    reference: Reference | None = Field(default=None, description="Your own case number. Not the place for a name.")
     legal_basis: LegalBasis = Field(default=LegalBasis.GDPR_17_1_A, description="Why the data must go.")
+    callback_url: Url | None = Field(
+        default=None, description="A registered webhook's address: it is told when the deletion has settled."
+    )
 
     def texts(self) -> list[tuple[str, str]]:
         """Every text that must fit the model's context, with its place in the request."""
@@ -149,10 +181,24 @@ class DeletionRequest(Body):
             at = f"targets/{index}"
             if isinstance(target, PassageTarget):
                 found.append((f"{at}/text", target.text))
+            elif isinstance(target, AboutTarget):
+                found.append((f"{at}/about", target.about))
             else:
                 found.append((f"{at}/prompt", target.prompt))
                 found += [(f"{at}/paraphrases/{i}", text) for i, text in enumerate(target.paraphrases)]
         return found + [(f"retain/{i}/prompt", kept.prompt) for i, kept in enumerate(self.retain)]
+
+
+class Login(Body):
+    """A key to open a session with."""
+
+    key: SecretStr = Field(max_length=200, description="An API key.")
+
+
+class WebhookRegistration(Body):
+    """An address to tell when deletions settle."""
+
+    url: Url = Field(description="Address that takes POSTs, https.")
 
 
 class ModelRegistration(Body):
@@ -176,3 +222,18 @@ class ModelRegistration(Body):
         strict=True,
         description="Most tokens of a prompt; the model's own limit if absent, and never more than it.",
     )
+
+
+class SubjectSearch(Body):
+    """Whose deletions to look for."""
+
+    data_subject: Name = Field(description="As requests name it; spacing and capitals do not matter.")
+    limit: int = Field(default=20, ge=1, le=100, strict=True, description="Items per page.")
+    cursor: str | None = Field(default=None, description="`next` of the page before.")
+
+
+class DueDateExtension(Body):
+    """Why a deletion takes longer than a month."""
+
+    months: int = Field(ge=1, le=LONGEST_EXTENSION, strict=True, description="How many months are added.")
+    reason: ExtensionReason = Field(description="The law knows these two.")

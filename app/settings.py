@@ -2,11 +2,14 @@
 
 import base64
 import binascii
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.access import is_loopback
 
 KEY_BYTES = 32
 
@@ -25,6 +28,13 @@ class Settings(BaseSettings):
     )
     broker_prefix: str = Field(default="", description="Prefix of every Redis key, to share one Redis.")
     artefact_dir: Path | None = Field(default=None, description="Adapters; `artefacts` in the data folder if unset.")
+    artefact_url: str = Field(
+        default="",
+        pattern=r"^(s3://[^/]+(/.*)?)?$",
+        description="`s3://bucket/prefix`: adapters in an S3-compatible store instead of a folder. Its address and "
+        "credentials come from AWS_ENDPOINT, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; plain http needs "
+        "AWS_ALLOW_HTTP=true.",
+    )
     model_dir: Path | None = Field(
         default=None, description="Prepared models and their curvature; `models` in the data folder if unset."
     )
@@ -33,21 +43,47 @@ class Settings(BaseSettings):
         description="Base64 of the 32 bytes that wrap every request's key; made in the data folder if unset, "
         "required with PostgreSQL.",
     )
+    master_key_retiring: SecretStr | None = Field(
+        default=None, description="The master key before R2F_MASTER_KEY, for as long as `r2f seal rotate` needs it."
+    )
 
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
-    allow_unauthenticated: bool = Field(
-        default=False,
-        description="Listen beyond this machine although there is no authentication: only behind a proxy that has one.",
+    authentication: Literal["auto", "required", "off", "proxy"] = Field(
+        default="auto",
+        description="Who needs an API key. `auto`: everybody, but until the first key is made not those who call a "
+        "loopback address from this machine. `required`: everybody. `off`: nobody, on loopback addresses only. "
+        "`proxy`: nobody, because a proxy in front has authenticated them.",
+    )
+    session_minutes: float = Field(default=60.0, gt=0, description="How long a browser stays logged in.")
+    rate_limit: int = Field(default=6000, ge=1, description="Most calls of one API key per minute.")
+    stranger_limit: int = Field(
+        default=600,
+        ge=1,
+        description="Most calls without a key that works, log-ins among them, per minute and address.",
     )
     body_limit: int = Field(default=1024 * 1024, ge=1024, description="Largest request body, in bytes.")
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    model_folders: str = Field(
+        default="",
+        description="Folders, with `:` between, that models and decoders may be registered from; only the folder of "
+        "prepared models if empty.",
+    )
+    purge_days: float = Field(
+        default=7.0, ge=0, description="How long a completed or canceled request is kept before its key is destroyed."
+    )
+    adapter_days: float | None = Field(
+        default=None, gt=0, description="How long a published adapter is kept; for good if unset."
+    )
     allow_hub: bool = Field(default=False, description="Accept models by hub id, fetched by the worker.")
     database_pool: int = Field(default=10, ge=1, description="Database connections kept per process.")
 
     lease_seconds: float = Field(default=60.0, gt=0, description="How long a claim lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=10.0, gt=0, description="Pause between two heartbeats of a worker.")
     sweep_seconds: float = Field(default=15.0, gt=0, description="Pause between two sweeps for lost work.")
+    watch_seconds: float = Field(
+        default=0.5, gt=0, description="Pause between two looks for changes while somebody follows a deletion."
+    )
     max_attempts: int = Field(default=3, ge=1, description="Runs of one deletion before it counts as failed.")
     backoff_seconds: float = Field(
         default=10.0, ge=0, description="Wait after a first failed run; doubles with each further one."
@@ -63,6 +99,14 @@ class Settings(BaseSettings):
     torch_threads: int = Field(default=0, ge=0, description="CPU threads of a worker; 0: all cores.")
     calibration_tokens: int = Field(default=20_000, ge=200, description="Tokens behind a model's generic curvature.")
 
+    webhook_allow_private: bool = Field(
+        default=False, description="Let webhooks lead to private and loopback addresses, and to plain http."
+    )
+
+    traces: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces, to where the standard `OTEL_EXPORTER_OTLP_*` variables say.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least level that is logged."
     )
@@ -81,7 +125,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
         return value
 
-    @field_validator("master_key")
+    @field_validator("master_key", "master_key_retiring")
     @classmethod
     def _whole_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -95,9 +139,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _safe(self) -> "Settings":
+        if self.authentication == "off" and not is_loopback(self.host):
+            raise ValueError(
+                f"{self.host} can be reached from other machines: set R2F_AUTHENTICATION=auto and make keys with "
+                "`r2f keys create`, or R2F_AUTHENTICATION=proxy if a proxy in front of the service authenticates"
+            )
         # Several machines that each made a key of their own could not read one another's requests.
         if self.database_url.startswith("postgresql") and self.master_key is None:
             raise ValueError("R2F_MASTER_KEY is required when R2F_DATABASE_URL is PostgreSQL")
+        if self.master_key_retiring is not None and self.master_key is None:
+            raise ValueError("R2F_MASTER_KEY_RETIRING is of use only beside R2F_MASTER_KEY")
+        if self.artefact_url and self.artefact_dir is not None:
+            raise ValueError("R2F_ARTEFACT_URL and R2F_ARTEFACT_DIR name two places for the adapters: set one")
         if self.heartbeat_seconds * 2 > self.lease_seconds:
             raise ValueError("R2F_LEASE_SECONDS must be at least twice R2F_HEARTBEAT_SECONDS, or leases expire at work")
         return self
@@ -121,6 +174,11 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Folder of prepared models, one folder per model id."""
         return self.model_dir or self.data_dir.absolute() / "models"
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """Folders that models and decoders may come from."""
+        return (self.models, *(Path(folder) for folder in self.model_folders.split(os.pathsep) if folder))
 
     @property
     def master_key_path(self) -> Path:

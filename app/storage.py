@@ -5,13 +5,15 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from app.errors import ArtefactMissing, NoDiskSpace
+from app.folders import make_private
 from app.settings import Settings
 
 CHUNK = 256 * 1024
@@ -43,6 +45,14 @@ class Store(Protocol):
         """Delete what was stored for a deletion under lower tokens; a higher one may be somebody else's by now."""
         ...
 
+    def older(self, than: datetime) -> Iterator[tuple[str, int]]:
+        """Owner and token of everything that was stored before that moment."""
+        ...
+
+    def drop(self, owner: str, token: int) -> None:
+        """Delete what was stored under this very token."""
+        ...
+
 
 class FolderStore:
     """A store in a local folder, or on a volume that the API and the workers share."""
@@ -55,7 +65,7 @@ class FolderStore:
         place = self.root / owner / str(token)
         draft = place.with_name(f".{token}.{secrets.token_hex(8)}")
         try:
-            draft.mkdir(parents=True, mode=0o700)
+            make_private(draft)
             for name, content in files.items():
                 _write(draft / name, content)
             _sync(draft)
@@ -76,13 +86,13 @@ class FolderStore:
 
     def read(self, path: str, start: int, stop: int) -> Iterator[bytes]:
         """See Store."""
-        try:
-            file = (self.root / path).open("rb")
-        except FileNotFoundError as error:
-            raise ArtefactMissing from error
+        place = self.root / path
+        if not place.is_file():
+            raise ArtefactMissing
 
         def chunks() -> Iterator[bytes]:
-            with file:
+            # Opened with the first chunk: a caller who has gone before that must leave no open file behind.
+            with place.open("rb") as file:
                 file.seek(start)
                 left = stop - start
                 while left > 0 and (chunk := file.read(min(CHUNK, left))):
@@ -93,24 +103,47 @@ class FolderStore:
 
     def delete(self, owner: str, below: int) -> None:
         """See Store; drafts go too, their workers have lost."""
+        self._remove(owner, lambda token: token < below)
+
+    def older(self, than: datetime) -> Iterator[tuple[str, int]]:
+        """See Store; drafts count as what they were to become."""
+        for place in self.root.glob("*/*"):
+            if place.stat().st_mtime < than.timestamp():
+                yield place.parent.name, _token(place)
+
+    def drop(self, owner: str, token: int) -> None:
+        """See Store."""
+        self._remove(owner, lambda found: found == token)
+
+    def _remove(self, owner: str, which: Callable[[int], bool]) -> None:
         folder = self.root / owner
         if not folder.exists():
             return
         for entry in folder.iterdir():
-            if int(entry.name.lstrip(".").partition(".")[0]) < below:
+            if which(_token(entry)):
                 shutil.rmtree(entry, ignore_errors=True)
         with contextlib.suppress(OSError):  # there is something left
             folder.rmdir()
 
 
-def load_store(settings: Settings) -> FolderStore:
+def load_store(settings: Settings) -> Store:
     """The store that the settings name."""
-    return FolderStore(settings.artefacts)
+    if not settings.artefact_url:
+        return FolderStore(settings.artefacts)
+    from app.bucket import BucketStore  # only those who have a bucket wait for its client
+
+    return BucketStore(settings.artefact_url)
+
+
+def _token(place: Path) -> int:
+    """The token in the name of a folder or of a draft of it."""
+    return int(place.name.lstrip(".").partition(".")[0])
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on disk."""
-    with path.open("xb") as file:
+    """Write a file, for the owner alone, and wait until it is on disk."""
+    path.touch(mode=0o600, exist_ok=False)
+    with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import ipaddress
 import os
 import signal
 import socket
@@ -28,12 +27,6 @@ class CommandFailed(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__)
-
-
-class RemoteRefused(CommandFailed):
-    """The service has no authentication yet, so it listens on loopback addresses only."""
-
-    code = 2
 
 
 class PortInUse(CommandFailed):
@@ -75,27 +68,13 @@ def worker_command() -> list[str]:
     return [*celery, "--pool", "solo", *lean]
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on this address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def listen(host: str, port: int, *, allow_remote: bool = False) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the address, before anything slow is started.
 
     Raises:
-        RemoteRefused: others could reach the address, and that was not allowed.
         PortInUse: something listens there already.
         CommandFailed: the address does not belong to this machine.
     """
-    if not allow_remote and not is_loopback(host):
-        raise RemoteRefused(
-            f"{host} can be reached from other machines and the service has no authentication yet. "
-            "Put a proxy that authenticates in front of it, then set R2F_ALLOW_UNAUTHENTICATED=true."
-        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

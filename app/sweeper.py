@@ -6,18 +6,20 @@ A thread of every API process (a worker that computes cannot sweep); the duty ro
 import threading
 from collections import Counter
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import insert, or_, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from app import clock, idempotency
 from app.database import Database
+from app.duties import take
 from app.errors import RingFailed
 from app.leases import Leases
-from app.models import Duty
+from app.models import WorkerState
 from app.queue import Bell
+from app.reconcile import reconcile
 from app.settings import Settings
 from app.storage import Store
 from app.workers import Workers
@@ -39,11 +41,12 @@ class Sweeper:
         self._bell = bell
         self._settings = settings
         self._owner = uuid4().hex
+        self._swept_at = clock.now()
 
     def sweep(self) -> bool:
         """Sweep, unless another process holds the duty; whether it was done."""
-        now = clock.now()
-        if not self._take_duty(now):
+        now = self._swept_at = clock.now()
+        if not take(self._database, DUTY, self._owner, now, self._settings.sweep_seconds * 2):
             return False
         self._workers.sweep(now)
         for deletion_id, token in self._leases.end_orphans(now):
@@ -54,25 +57,21 @@ class Sweeper:
         self._ring(now)
         return True
 
-    def _take_duty(self, now: datetime) -> bool:
-        """Take or renew the duty row for two sweeps' time."""
-        until = now + timedelta(seconds=self._settings.sweep_seconds * 2)
-        free = or_(Duty.owner == self._owner, Duty.expires_at < now)
-        renew = update(Duty).where(Duty.name == DUTY, free).values(owner=self._owner, expires_at=until)
-        try:
-            with self._database.write() as session:
-                if session.execute(renew.returning(Duty.name)).all():
-                    return True
-                if session.scalar(select(Duty.name).where(Duty.name == DUTY)):
-                    return False
-                session.execute(insert(Duty).values(name=DUTY, owner=self._owner, expires_at=until))
-                return True
-        except IntegrityError:  # another process made the very first row in the same moment
-            return False
+    def reconcile(self) -> None:
+        """Bring files and rows into line; takes as long as there are files."""
+        reconcile(self._database, self._store, self._settings, clock.now())
+
+    def pause(self, usual: float) -> float:
+        """Seconds until the next sweep: the usual time, or less where a lease runs out before."""
+        expiry = self._leases.next_expiry(self._swept_at)
+        return usual if expiry is None else min(max((expiry - clock.now()).total_seconds(), 0.0), usual)
 
     def _ring(self, now: datetime) -> None:
-        """Ring for stale work, at most once per live worker and sweep: a busy worker must not find a heap of bells."""
-        hands = Counter(worker.model for worker in self._workers.alive())
+        """Ring for stale work, at most once per idle worker and sweep.
+
+        A worker that loads or computes looks for work by itself as soon as it can; it must not find a heap of bells.
+        """
+        hands = Counter(one.model for one in self._workers.alive() if one.state is WorkerState.READY)
         since = now - timedelta(seconds=self._settings.sweep_seconds)
         for deletion_id, model in self._leases.stale(now, since):
             if hands[model] == 0:
@@ -85,32 +84,73 @@ class Sweeper:
                 return
 
 
-class SweeperThread:
-    """Sweeps until told to stop."""
+class Chore(Protocol):
+    """Something that is done again and again."""
 
-    def __init__(self, sweeper: Sweeper, seconds: float) -> None:
-        self._sweeper = sweeper
+    def sweep(self) -> bool:
+        """One round."""
+        ...
+
+    def pause(self, usual: float) -> float:
+        """Seconds until the next one."""
+        ...
+
+
+class ChoreThread:
+    """Does a chore until told to stop."""
+
+    def __init__(self, chore: Chore, seconds: float) -> None:
+        """`seconds`: the usual pause between two rounds."""
+        self._chore = chore
         self._seconds = seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=type(chore).__name__, daemon=True)
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the sweep at hand."""
+        """End after the round at hand."""
         self._stop.set()
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
         while True:
+            pause = self._seconds
             try:
-                self._sweeper.sweep()
+                self._chore.sweep()
+                pause = self._chore.pause(self._seconds)
             except OperationalError:
                 _log.warning("the database does not answer")
             except Exception:
-                # The boundary of a chore that must outlive any single fault; the next sweep tries again.
+                # The boundary of a chore that must outlive any single fault; the next round tries again.
                 _log.exception("a sweep failed")
-            if self._stop.wait(self._seconds):
+            if self._stop.wait(pause):
                 return
+
+
+class SweeperThread(ChoreThread):
+    """Sweeps until told to stop, and reconciles once beside that."""
+
+    def __init__(self, sweeper: Sweeper, seconds: float) -> None:
+        super().__init__(sweeper, seconds)
+        self._sweeper = sweeper
+        self._reconciler = threading.Thread(target=self._reconcile, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        super().start()
+        self._reconciler.start()
+
+    def stop(self) -> None:
+        """End after the sweep at hand."""
+        super().stop()
+        self._reconciler.join(timeout=10)
+
+    def _reconcile(self) -> None:
+        try:
+            self._sweeper.reconcile()
+        except Exception:
+            # The boundary of a chore: the next start tries again.
+            _log.exception("files and rows could not be compared")

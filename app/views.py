@@ -5,8 +5,12 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app import clock
+from app.access import Caller, Scope
+from app.deadlines import ExtensionReason, is_overdue
 from app.errors import Problem
 from app.models import Deletion, LegalBasis, Outcome, ServedModel, Stage, Status, WorkerProcess, WorkerState
+from app.waiting import Waiting, waiting_for
 
 
 class View(BaseModel):
@@ -21,6 +25,7 @@ class Links(View):
     self: str
     report: str | None = Field(default=None, description="The evaluation.")
     adapter: str | None = Field(default=None, description="The published adapter, as a zip.")
+    certificate: str | None = Field(default=None, description="The signed statement of a completed deletion.")
 
     @classmethod
     def of(cls, row: Deletion) -> "Links":
@@ -30,7 +35,8 @@ class Links(View):
         return cls(
             self=base,
             report=f"{base}/report" if row.figures is not None else None,
-            adapter=f"{base}/adapter" if published else None,
+            adapter=f"{base}/adapter" if published and row.adapter_expired_at is None else None,
+            certificate=f"{base}/certificate" if row.status is Status.COMPLETED else None,
         )
 
 
@@ -65,6 +71,20 @@ class Failure(View):
     message: str
 
 
+class Extension(View):
+    """A due date that was moved."""
+
+    months: int
+    reason: ExtensionReason
+
+    @classmethod
+    def of(cls, row: Deletion) -> "Extension | None":
+        """None when it was not."""
+        if row.extension_months is None or row.extension_reason is None:
+            return None
+        return cls(months=row.extension_months, reason=ExtensionReason(row.extension_reason))
+
+
 class DeletionView(View):
     """A deletion as it stands."""
 
@@ -75,6 +95,10 @@ class DeletionView(View):
     approved: bool = Field(description="An operator published it although it missed a threshold.")
     stage: Stage | None = Field(description="What a running deletion is doing.")
     progress: float = Field(ge=0, le=1)
+    waiting_for: Waiting | None = Field(
+        description="Why nobody works on it: it waits for a `worker`, for the first time or because the one before has "
+        "fallen silent, or for the pause before a `retry` to end."
+    )
     attempt: int = Field(description="Runs so far, since it was accepted or retried.")
     cancel_requested: bool = Field(description="Its worker will cancel it at the next check.")
     error: Failure | None
@@ -85,7 +109,10 @@ class DeletionView(View):
     updated_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    due_at: datetime = Field(description="One calendar month after receipt (GDPR article 12(3)).")
+    due_at: datetime = Field(description="One calendar month after receipt (GDPR article 12(3)), or as extended.")
+    extension: Extension | None = Field(description="Why it is due later than a month after receipt.")
+    overdue: bool = Field(description="It is owed, and its due date has passed.")
+    purged_at: datetime | None = Field(description="When the key of the request was destroyed.")
     links: Links
 
     @classmethod
@@ -100,6 +127,7 @@ class DeletionView(View):
             approved=row.approved,
             stage=row.stage,
             progress=row.progress,
+            waiting_for=waiting_for(row, clock.now()),
             attempt=row.attempt,
             cancel_requested=row.cancel_requested,
             error=Failure(code=row.error_code or "", message=row.error_message or "") if failed else None,
@@ -111,6 +139,9 @@ class DeletionView(View):
             started_at=row.started_at,
             finished_at=row.finished_at,
             due_at=row.due_at,
+            extension=Extension.of(row),
+            overdue=is_overdue(row, clock.now()),
+            purged_at=row.purged_at,
             links=Links.of(row),
         )
 
@@ -133,6 +164,7 @@ class WorkerView(View):
     state: WorkerState
     loaded: dict[str, bool] = Field(description="What is in memory: model, decoder, curvature.")
     detail: str | None = Field(description="What a loading worker is doing.")
+    memory_bytes: int | None = Field(description="Reserved on its GPU, or resident where it computes on the CPU.")
     heartbeat_at: datetime
 
     @classmethod
@@ -147,6 +179,7 @@ class WorkerView(View):
             state=row.state,
             loaded=row.loaded,
             detail=row.detail,
+            memory_bytes=row.memory_bytes,
             heartbeat_at=row.heartbeat_at,
         )
 
@@ -181,6 +214,22 @@ class ModelView(View):
         )
 
 
+class CallerView(View):
+    """Who is calling."""
+
+    tenant: str
+    key: str | None = Field(description="Id of the API key; null where none is needed.")
+    scopes: list[Scope]
+    session_ends_at: datetime | None = Field(default=None, description="Of a session that was just opened.")
+
+    @classmethod
+    def of(cls, caller: Caller, session_ends_at: datetime | None = None) -> "CallerView":
+        """The caller as it was recognised."""
+        return cls(
+            tenant=caller.tenant, key=caller.key_id, scopes=sorted(caller.scopes), session_ends_at=session_ends_at
+        )
+
+
 class ModelPage(View):
     """Every registered model."""
 
@@ -199,7 +248,7 @@ class Readiness(View):
 
     status: str = "ready"
     checks: dict[str, str] = Field(description="`ok`, or what is wrong, for database, migrations and broker.")
-    workers: list[WorkerView]
+    workers: list[WorkerView] = Field(description="Every worker of the last day; none for who shows no key.")
 
 
 class FieldProblem(View):
@@ -237,3 +286,16 @@ class ProblemTypes(View):
     """Every kind of problem."""
 
     items: list[ProblemType]
+
+
+class CommitmentView(View):
+    """What opens a certificate's commitment."""
+
+    commitment: str = Field(description="As the certificate has it.")
+    salt: str = Field(description="Key of the HMAC, in hexadecimal digits.")
+
+
+class KeySet(View):
+    """Public keys (RFC 7517)."""
+
+    keys: list[dict[str, str]]

@@ -38,13 +38,28 @@ class Workers:
                 )
             )
 
-    def report(self, worker_id: str, state: WorkerState, loaded: dict[str, bool], detail: str | None = None) -> None:
-        """A process is alive, in this state, with this in memory, doing what `detail` says."""
+    def report(
+        self,
+        worker_id: str,
+        state: WorkerState,
+        loaded: dict[str, bool],
+        detail: str | None = None,
+        memory: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """A process is alive, in this state, with this in so many bytes of memory, doing what `detail` says.
+
+        Args:
+            device: where it computes, once it knows; None leaves what it was registered with.
+        """
+        known = {} if device is None else {"device": device}
         with self._database.write() as session:
             session.execute(
                 update(WorkerProcess)
                 .where(WorkerProcess.id == worker_id)
-                .values(state=state, loaded=loaded, detail=detail, heartbeat_at=clock.now())
+                .values(
+                    state=state, loaded=loaded, detail=detail, memory_bytes=memory, heartbeat_at=clock.now(), **known
+                )
             )
 
     def known(self) -> list[WorkerProcess]:

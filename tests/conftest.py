@@ -6,6 +6,7 @@ SQLite with `filesystem://` always runs; PostgreSQL with Redis whenever both ans
 import base64
 import os
 import secrets
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,13 @@ FRANCE: Mapping[str, Any] = {
 }
 
 
+def pytest_configure() -> None:
+    """Keep what tests write in memory where there is room: every commit waits for the disk, and no power fails here."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 1024**3:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
 def _unavailable(error: Exception) -> None:
     message = f"PostgreSQL and Redis do not answer ({type(error).__name__})"
     if os.environ.get("CI"):
@@ -66,6 +74,7 @@ def postgres_url() -> Iterator[str]:
         raise
     with server:
         server.execute(f"CREATE DATABASE {name}")
+        server.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test takes the server's power away
         url = make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
         migrate(url)
         yield url
@@ -88,7 +97,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
     if request.param == "sqlite+filesystem":
         data.mkdir(mode=0o700)
         (data / "r2f.db").write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
-        yield Settings(data_dir=data, backoff_seconds=0)
+        yield Settings(data_dir=data, backoff_seconds=0, model_folders=str(tmp_path))
         return
     url = request.getfixturevalue("postgres_url")
     prefix = f"r2f-test-{secrets.token_hex(6)}-"
@@ -99,14 +108,15 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
         broker_prefix=prefix,
         master_key=SecretStr(base64.b64encode(secrets.token_bytes(32)).decode()),
         backoff_seconds=0,
+        model_folders=str(tmp_path),
     )
-    _empty(url)
+    empty(url)
     with redis.Redis.from_url(REDIS) as broker:
         for key in broker.scan_iter(f"{prefix}*"):
             broker.delete(key)
 
 
-def _empty(url: str) -> None:
+def empty(url: str) -> None:
     """Take out whatever a test has put in."""
     database = Database(url)
     with database.write() as session:
@@ -129,8 +139,14 @@ def services(settings: Settings) -> Iterator[Services]:
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
     """A caller of the API."""
-    with TestClient(create_app(settings)) as caller:
-        yield caller
+    with caller(settings) as local:
+        yield local
+
+
+def caller(settings: Settings, **headers: str) -> TestClient:
+    """A caller of an API of its own, on this machine: one that needs no key until there is one."""
+    app = create_app(settings)
+    return TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000), headers=headers)
 
 
 def wired(client: TestClient) -> Services:
@@ -202,7 +218,7 @@ class FakePipeline:
     requests: list[Any] = field(default_factory=list)
     adapter: Mapping[str, bytes] = field(
         default_factory=lambda: {
-            "adapter_config.json": b"{}\n",
+            "adapter_config.json": b'{"r": 16, "target_modules": ["down_proj"]}\n',
             "adapter_model.safetensors": bytes(range(256)) * 8,
             "README.md": b"# An adapter\n",
         }

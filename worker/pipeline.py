@@ -1,17 +1,22 @@
 """The whole way of a deletion: views → neighbours → unlearning → compression → evaluation. Knows no database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from app import adapters
+from app.methods import Method
 from app.models import Outcome, Stage
 from app.report import Report
-from app.schemas import DeletionRequest, PassageTarget
-from worker import reporting
+from app.schemas import DeletionRequest, PassageTarget, Retain
+from worker import asking, reporting
+from worker.asking import Asked, Told
+from worker.baselines.task import NoExamplesError, Unlearned
 from worker.costs import Costs
 from worker.loading import Loaded
 from worker.r2f import adapter, fidelity, neighbours, path
+from worker.r2f.about import chances, claims_about
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.calibration import neighbour_curvature
 from worker.r2f.compression import compress
@@ -19,12 +24,14 @@ from worker.r2f.config import Config
 from worker.r2f.curvature import Curvature
 from worker.r2f.evaluate import Exam, Replies, set_exam, sit_exam
 from worker.r2f.examples import Example
+from worker.r2f.finetuning import DivergedError
 from worker.r2f.knowledge import Knowledge, probe
 from worker.r2f.language import PromptTooLongError
 from worker.r2f.losses import softened
 from worker.r2f.neighbours import Neighbour
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
+from worker.unlearning import Protection, compared, task_of
 
 
 class PipelineError(Exception):
@@ -43,6 +50,24 @@ class NoStep(PipelineError):
     """No step lowered the answer's probability within the utility budget; the model is unchanged."""
 
     code = "no_step"
+
+
+class NoAdapter(PipelineError):
+    """The method changes no linear weight, so it makes no adapter; compare it with r2f bench unlearning."""
+
+    code = "no_adapter"
+
+
+class NothingToKeep(PipelineError):
+    """The method keeps by example, and neither neighbours nor generic prompts gave a reply: name some in retain."""
+
+    code = "nothing_to_keep"
+
+
+class Diverged(PipelineError):
+    """The method's training left the finite numbers; the model is unchanged."""
+
+    code = "diverged"
 
 
 class NonFinite(PipelineError):
@@ -77,6 +102,10 @@ def run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Res
         return _run(request, loaded, checkpoint)
     except PromptTooLongError as error:
         raise PromptTooLong(PromptTooLong.__doc__) from error
+    except NoExamplesError as error:
+        raise NothingToKeep(NothingToKeep.__doc__) from error
+    except DivergedError as error:
+        raise Diverged(Diverged.__doc__) from error
     except path.NonFiniteGradientError as error:
         raise NonFinite(NonFinite.__doc__) from error
 
@@ -85,22 +114,27 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
     config, costs = config_of(request, loaded), Costs(loaded.lm.device)
     with costs.stage(Stage.VIEWS):
         checkpoint(Stage.VIEWS, 0)
-        views = propose_views(request, loaded, config)
+        asked = ask_about(request, loaded, config, checkpoint)
+        views = propose_views(asked.targets, loaded, config)
         known = probe(loaded.lm, views, config, lambda share: checkpoint(Stage.VIEWS, share))
     if not known.examples:
-        return Result(Outcome.NOT_KNOWN, reporting.not_known(loaded, config, known, costs), None)
+        return Result(Outcome.NOT_KNOWN, asked.told_in(reporting.not_known(loaded, config, known, costs)), None)
     with costs.stage(Stage.NEIGHBOURS):
         checkpoint(Stage.NEIGHBOURS, 0)
-        near, curvature = protect(request, loaded, config)
+        kept = protect(asked.targets, request.retain, loaded, config)
         checkpoint(Stage.NEIGHBOURS, 0.7)
-        exam = set_exam(loaded.lm, known.held_out, views.reversed, near, loaded.judge_drift)
+        exam = set_exam(loaded.lm, known.held_out, views.reversed, kept.held_out, loaded.judge_drift)
     with costs.stage(Stage.UNLEARNING):
         checkpoint(Stage.UNLEARNING, 0)
         audit = decode_audit(loaded, known.examples, config)
-        walked = unlearn(loaded, curvature, known, config, checkpoint)
+        if config.method == Method.R2F:
+            linearise = path.Linearise(loaded.lm, loaded.decoder, config)
+            walked = unlearn(loaded, kept.curvature, known, linearise, config, checkpoint)
+        else:
+            walked = compare(loaded, kept, known, config, checkpoint)
     with costs.stage(Stage.COMPRESSION):
         checkpoint(Stage.COMPRESSION, 0)
-        small, compression = shrink(loaded, curvature, walked, config)
+        small, compression = shrink(loaded, kept.curvature, walked, config)
     with costs.stage(Stage.EVALUATION):
         checkpoint(Stage.EVALUATION, 0)
         after = judge(loaded, exam, small)
@@ -117,13 +151,14 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
     report = reporting.forgotten(
         loaded, config, request.thresholds, known, exam, after, walked, compression, audit, costs, adapter.sha256(files)
     )
-    return Result(Outcome.FORGOTTEN, report, files)
+    return Result(Outcome.FORGOTTEN, asked.told_in(report), files)
 
 
 def config_of(request: DeletionRequest, loaded: Loaded) -> Config:
     """The method's settings for a request."""
     options = request.options
     return Config(
+        method=options.method.value,
         seed=options.seed,
         views=options.views,
         sketch_rank=loaded.card.sketch_rank,
@@ -133,10 +168,21 @@ def config_of(request: DeletionRequest, loaded: Loaded) -> Config:
     )
 
 
-def propose_views(request: DeletionRequest, loaded: Loaded, config: Config) -> Views:
+def ask_about(request: DeletionRequest, loaded: Loaded, config: Config, checkpoint: Checkpoint) -> Asked:
+    """What must go, with what the model says of somebody in the place of a target that names them."""
+    lm = loaded.lm
+    return asking.ask(
+        request.targets,
+        lambda name: claims_about(
+            lm, partial(chances, lm), name, config, lambda share: checkpoint(Stage.VIEWS, 0.3 * share)
+        ),
+    )
+
+
+def propose_views(targets: Sequence[Told], loaded: Loaded, config: Config) -> Views:
     """Views of every target."""
     views = Views((), (), ())
-    for index, target in enumerate(request.targets):
+    for index, target in enumerate(targets):
         if isinstance(target, PassageTarget):
             views = views.plus(passage_views(index, Passage(target.text, tuple(target.spans))))
         else:
@@ -145,26 +191,25 @@ def propose_views(request: DeletionRequest, loaded: Loaded, config: Config) -> V
     return views
 
 
-def protect(request: DeletionRequest, loaded: Loaded, config: Config) -> tuple[tuple[Neighbour, ...], Curvature]:
+def protect(targets: Sequence[Told], kept: Sequence[Retain], loaded: Loaded, config: Config) -> Protection:
     """Neighbours to judge, and the model's curvature with the other neighbours in it."""
     facts = [
         Fact(target.text, tuple(target.spans))
         if isinstance(target, PassageTarget)
         else Fact(target.prompt, (target.answer, *target.aliases))
-        for target in request.targets
+        for target in targets
     ]
-    retain = [
-        Neighbour(Prompt(kept.prompt), (kept.answer,) if kept.answer else (), "request") for kept in request.retain
-    ]
+    retain = [Neighbour(Prompt(each.prompt), (each.answer,) if each.answer else (), "request") for each in kept]
     near = neighbours.propose(facts, retain, loaded.embedder, config)
     prompts = [neighbour.prompt for neighbour in near.curvature]
     replies = loaded.lm.replies(prompts, config.neighbour_tokens)
     pairs = (loaded.lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))
     examples = [example for example in pairs if example]
     if not examples:
-        return near.held_out, loaded.curvature
+        return Protection(near.held_out, loaded.curvature, (), ())
     own = neighbour_curvature(loaded.lm, examples, config.neighbour_rank, config.seed)
-    return near.held_out, loaded.curvature.plus(own, config.neighbour_weight)
+    curvature = loaded.curvature.plus(own, config.neighbour_weight)
+    return Protection(near.held_out, curvature, tuple(prompts), tuple(examples))
 
 
 def decode_audit(loaded: Loaded, examples: Sequence[Example], config: Config) -> fidelity.Audit | None:
@@ -176,10 +221,8 @@ def decode_audit(loaded: Loaded, examples: Sequence[Example], config: Config) ->
     )
 
 
-def unlearn(
-    loaded: Loaded, curvature: Curvature, known: Knowledge, config: Config, checkpoint: Checkpoint
-) -> path.Path:
-    """Walk the path; views whose reply still leaks join in."""
+def leaking(loaded: Loaded, known: Knowledge, config: Config, checkpoint: Checkpoint) -> Callable[[], list[Example]]:
+    """Asks the model as it is then the training views again, and gives the replies that still hold an answer."""
 
     def leaks() -> list[Example]:
         checkpoint(Stage.UNLEARNING, 0.9)
@@ -193,19 +236,43 @@ def unlearn(
         )
         return [example for example in found if example]
 
+    return leaks
+
+
+def unlearn(
+    loaded: Loaded,
+    curvature: Curvature,
+    known: Knowledge,
+    linearise: Callable[[path.Forgetting], path.Linearisation],
+    config: Config,
+    checkpoint: Checkpoint,
+) -> path.Path:
+    """Walk the path; views whose reply still leaks join in."""
     walked = path.walk(
         loaded.lm,
-        loaded.decoder,
+        linearise,
         curvature,
         loaded.search_drift.drift,
         known.examples,
-        leaks,
+        leaking(loaded, known, config, checkpoint),
         config,
         lambda share: checkpoint(Stage.UNLEARNING, share),
     )
     if not walked.steps:
         raise NoStep(NoStep.__doc__)
     return walked
+
+
+def compare(loaded: Loaded, kept: Protection, known: Knowledge, config: Config, checkpoint: Checkpoint) -> path.Path:
+    """The update of a method other than R2F."""
+    leaks = leaking(loaded, known, config, checkpoint)
+    task = task_of(loaded, known, kept, leaks, config, lambda share: checkpoint(Stage.UNLEARNING, share))
+    done = compared(Method(config.method), task)
+    if not isinstance(done, Unlearned):
+        raise NoAdapter(NoAdapter.__doc__)
+    if not done.update:
+        raise NoStep(NoStep.__doc__)
+    return path.Path(done.update, done.steps, task.forget)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from app import report as r
+from app.methods import Method
 from app.schemas import Thresholds
 from worker.costs import Costs
 from worker.loading import Loaded
@@ -18,6 +19,7 @@ from worker.r2f.path import Path
 from worker.r2f.text import degenerate, holds
 from worker.r2f.views import View
 from worker.statistics import rate
+from worker.unlearning import settings_of
 
 if TYPE_CHECKING:
     from worker.pipeline import Compressed
@@ -83,6 +85,9 @@ def forgotten(
         targets=targets,
         reversed=_success(backward) if backward else None,
         probability=_probability(exam, after),
+        answers=[
+            r.ViewFigures(before=before, after=now) for before, now in zip(exam.base.answer, after.answer, strict=True)
+        ],
         neighbours=neighbours,
         generic=generic,
         degenerate=rate(sum(degenerate(reply.text) for reply in forgot), len(forgot)),
@@ -162,6 +167,8 @@ def _verdict(
         for target in targets
         if target.known < wanted.held_out_views
     ]
+    if not neighbours.cases:
+        few.append(r.Missed(threshold="neighbours known", required=1, measured=0))
     if few:
         return r.Verdict(kind=r.VerdictKind.INSUFFICIENT_EVIDENCE, missed=few)
     return r.Verdict(kind=r.VerdictKind.PASSED, missed=[])
@@ -187,9 +194,10 @@ def _fidelity(loaded: Loaded, audit: fidelity.Audit) -> r.Fidelity:
 
 
 def _method(loaded: Loaded, config: Config, adapter_sha256: str | None) -> r.MethodUsed:
-    settings = {name: value for name, value in asdict(config).items() if name != "seed"}
+    settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "method")}
+    settings |= {f"{config.method}.{name}": value for name, value in settings_of(Method(config.method)).items()}
     return r.MethodUsed(
-        method="r2f",
+        method=config.method,
         seed=config.seed,
         settings=settings,
         model=loaded.served.id,

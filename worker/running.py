@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from app.errors import LeaseLost, NoDiskSpace, RunCanceled, RunStopped, SealBroken
+from app import clock, tracing
+from app.errors import LeaseLost, NoDiskSpace, RunCanceled, RunStopped, SealBroken, StoreUnavailable
 from app.leases import Claim, Leases
 from app.models import Stage
 from app.schemas import DeletionRequest
@@ -56,26 +58,35 @@ class Runner:
         if claim is None:
             return None
         began = time.monotonic()
-        log = _log.bind(deletion_id=claim.deletion_id, attempt=claim.attempt, worker=claim.owner)
-        log.info("deletion claimed", token=claim.token)
+        if claim.queued_at is not None and claim.trace_parent is not None:
+            tracing.past("wait", claim.trace_parent, claim.queued_at, clock.now())
+        about: dict[str, Any] = {"deletion_id": claim.deletion_id, "attempt": claim.attempt, "worker": claim.owner}
+        with tracing.span("run", SpanKind.CONSUMER, claim.trace_parent, model=claim.model, **about):
+            log = _log.bind(**about)
+            log.info("deletion claimed", token=claim.token)
+            code = self._end(claim)
+            log.info("run ended", code=code, seconds=round(time.monotonic() - began, 2))
+            tracing.note(code=code)
+        return claim
+
+    def _end(self, claim: Claim) -> str:
+        """Run the claim while its lease is kept alive, and say in a word how it ended."""
         with self._heartbeat.busy(claim):
             try:
-                code = self._run(claim)
+                return self._run(claim)
             except LeaseLost:
-                code = "lease_lost"
                 if not self._leases.recorded(claim):
                     self._discard(claim)
-        log.info("run ended", code=code, seconds=round(time.monotonic() - began, 2))
-        return claim
+                return "lease_lost"
 
     def _run(self, claim: Claim) -> str:
         """Run the claim and record how it ended, in a word; raises LeaseLost."""
-        checkpoint = LeaseCheckpoint(self._heartbeat, self._leases, claim)
         try:
-            result = self._method.run(self._leases.request(claim), self._loaded, checkpoint)
-            checkpoint(Stage.PUBLISHING, 0.0)
-            completion = publish(result, claim, self._store)
-            _patiently(lambda: self._leases.finish(claim, completion))
+            with LeaseCheckpoint(self._heartbeat, self._leases, claim) as checkpoint:
+                result = self._method.run(self._leases.request(claim), self._loaded, checkpoint)
+                checkpoint(Stage.PUBLISHING, 0.0)
+                completion = _patiently(lambda: publish(result, claim, self._store))
+                _patiently(lambda: self._leases.finish(claim, completion))
             self._store.delete(claim.deletion_id, below=claim.token)
             return completion.event
         except LeaseLost:
@@ -85,7 +96,8 @@ class Runner:
             self._discard(claim)
             return "canceled"
         except RunStopped:
-            self._leases.release(claim)
+            self._heartbeat.hand_back(claim)
+            self._discard(claim)
             return "released"
         except SealBroken:
             return self._fail(claim, "request_unreadable", "The request cannot be opened with the keys at hand.")
@@ -112,11 +124,11 @@ class Runner:
 
 
 def _patiently(action: Callable[[], _T]) -> _T:
-    """Try again while the database is away; the last try's error is raised."""
+    """Try again while the database or the store is away; the last try's error is raised."""
     for pause in PATIENCE:
         try:
             return action()
-        except (OperationalError, InterfaceError):
-            _log.warning("the database does not answer")
+        except (OperationalError, InterfaceError, StoreUnavailable) as error:
+            _log.warning("the database or the store does not answer", reason=type(error).__name__)
             time.sleep(pause)
     return action()

@@ -6,20 +6,22 @@ The model is loaded when the process starts, before it listens; a bell makes it 
 import os
 import platform
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from celery import Celery, signals
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.database import Database
+from app import tracing
 from app.errors import RingFailed
 from app.leases import Leases
 from app.logs import configure_logging
 from app.models import ServedModel
 from app.queue import TASK, Bell, configuration
+from app.records import open_records
 from app.registry import Registry
-from app.sealing import load_sealer
 from app.settings import Settings
 from app.storage import load_store
 from app.workers import Workers
@@ -35,12 +37,21 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._database = Database(settings.database, settings.database_pool)
-        self._leases = Leases(self._database, load_sealer(settings), settings)
+        tracing.start(settings, "r2f-worker")
+        records = open_records(settings)
+        self._database = records.database
+        self._leases = Leases(self._database, records.sealer, settings)
         self._workers = Workers(self._database, settings)
         self._bell = Bell(settings)
-        self.heartbeat = Heartbeat(self._workers, self._leases, f"wrk_{uuid4().hex}", settings.heartbeat_seconds)
+        self.heartbeat = Heartbeat(
+            self._workers,
+            self._leases,
+            f"wrk_{uuid4().hex}",
+            settings.heartbeat_seconds,
+            handed_back=lambda claim: self._ring(claim.deletion_id),
+        )
         self._runner: Runner | None = None
+        self._began = time.monotonic()
 
     def load(self) -> None:
         """Take the model into memory; the heartbeat says meanwhile what it is at."""
@@ -54,28 +65,37 @@ class Process:
     def listen(self) -> None:
         """Report ready, and take up what was queued before."""
         self.heartbeat.ready({"model": True, "decoder": True, "curvature": True})
+        seconds = round(time.monotonic() - self._began, 2)
+        _log.info("ready", worker=self.heartbeat.worker_id, model=self.settings.model, seconds=seconds)
         self._ring_for_more()
 
     def work(self) -> None:
-        """Run the next deletion."""
-        if self._runner is not None and self._runner.work() is not None:
+        """Run the next deletion; nothing once the process shall end, and then others are left to hear the bells."""
+        if self._runner is None or self.heartbeat.leaving:
+            return
+        if self._runner.work() is not None and not self.heartbeat.leaving:
             self._ring_for_more()
 
     def stop(self) -> None:
-        """Let go of everything."""
+        """Let go of everything; bells that this process took with it are rung again for the others."""
         self.heartbeat.stop()
+        if self._runner is not None:
+            with suppress(SQLAlchemyError):  # the sweeper will
+                self._ring_for_more()
         self._bell.close()
         self._database.close()
 
     def _ring_for_more(self) -> None:
         """Ring for what still waits: its own bell may have been lost with the broker."""
         waiting = self._leases.waiting(self.settings.model)
-        if waiting is None:
-            return
+        if waiting is not None:
+            self._ring(waiting)
+
+    def _ring(self, deletion_id: str) -> None:
         try:
-            self._bell.ring(waiting, self.settings.model)
+            self._bell.ring(deletion_id, self.settings.model)
         except RingFailed:
-            _log.warning("the broker does not answer", deletion_id=waiting)
+            _log.warning("the broker does not answer", deletion_id=deletion_id)
 
 
 class _Notice:
@@ -96,9 +116,19 @@ class _Notice:
 
 def _load(model: ServedModel, settings: Settings, notice: _Notice) -> tuple[Any, Method]:
     """The loaded model and the pipeline; imported here, because torch takes seconds and tests do without."""
+    take_over_logs()
     from worker import loading, pipeline
 
     return loading.load(model, settings, notice), Method(pipeline.run, pipeline.PipelineError)
+
+
+def take_over_logs() -> None:
+    """Make the libraries that load models write to the log, and draw no bars between its lines."""
+    os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
+    from transformers.utils import logging as foreign
+
+    foreign.disable_default_handler()
+    foreign.enable_propagation()
 
 
 class _Host:
@@ -151,6 +181,7 @@ def delete(deletion_id: str) -> None:
         _Host.process.work()
 
 
+signals.celeryd_init.connect(_log_as_json)  # before Celery's first warning
 signals.setup_logging.connect(_log_as_json)
 signals.worker_process_init.connect(_start)
 signals.worker_ready.connect(_listen)

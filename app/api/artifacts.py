@@ -1,4 +1,4 @@
-"""The results of a deletion: its report, and its adapter whole or file by file."""
+"""The adapter of a deletion, whole or file by file."""
 
 from typing import Annotated
 
@@ -6,11 +6,11 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app import errors
-from app.api.deps import TheDeletion, TheServices
+from app.access import Caller, Scope
+from app.api.deps import TheCaller, TheDeletion, TheServices, needs
 from app.models import Artefact, ArtefactKind, Deletion, Outcome, Status
 from app.openapi import Responses, problems
 from app.ranges import not_modified, repr_digest, wanted_span
-from app.report import Report
 from app.services import Services
 
 router = APIRouter(tags=["results"])
@@ -20,8 +20,10 @@ _ADAPTER = (
     errors.AdapterNotReady,
     errors.AdapterInReview,
     errors.NoAdapter,
+    errors.AdapterExpired,
     errors.RangeNotSatisfiable,
     errors.ArtefactMissing,
+    errors.StoreUnavailable,
 )
 _TYPES = {".json": "application/json", ".md": "text/markdown; charset=utf-8", ".zip": "application/zip"}
 
@@ -37,33 +39,28 @@ def _file(description: str, media_type: str) -> Responses:
 
 
 @router.get(
-    "/deletions/{deletion_id}/report", summary="Read the report", responses=problems(*_ONE, errors.ReportNotReady)
-)
-def get_report(services: TheServices, deletion: TheDeletion) -> Report:
-    """Figures, which hold no personal data, and evidence, which does and may have been purged since."""
-    return services.deletions.report(deletion)
-
-
-@router.get(
     "/deletions/{deletion_id}/adapter",
+    dependencies=[needs(Scope.ADAPTERS_READ)],
     summary="Download the adapter",
     response_class=Response,
     responses=_file("A PEFT folder as a zip.", "application/zip") | problems(*_ADAPTER),
 )
-def get_adapter(services: TheServices, deletion: TheDeletion, request: Request) -> Response:
+def get_adapter(services: TheServices, caller: TheCaller, deletion: TheDeletion, request: Request) -> Response:
     """The adapter as one zip. Its ETag is its sha256; Range, If-Range and If-None-Match work."""
     (zipped,) = _published(services, deletion, ArtefactKind.ADAPTER)
-    return _download(services, request, zipped, f"{deletion.id}.zip")
+    return _download(services, caller, request, zipped, f"{deletion.id}.zip")
 
 
 @router.get(
     "/deletions/{deletion_id}/adapter/{file}",
+    dependencies=[needs(Scope.ADAPTERS_READ)],
     summary="Download one file of the adapter",
     response_class=Response,
     responses=_file("The file.", "application/octet-stream") | problems(*_ADAPTER, errors.AdapterFileNotFound),
 )
 def get_adapter_file(
     services: TheServices,
+    caller: TheCaller,
     deletion: TheDeletion,
     request: Request,
     file: Annotated[str, Path(description="A file's name.", examples=["adapter_config.json"])],
@@ -71,7 +68,7 @@ def get_adapter_file(
     """One file of the PEFT folder, with the same headers as the whole."""
     for artefact in _published(services, deletion, ArtefactKind.ADAPTER_FILE):
         if artefact.name == file:
-            return _download(services, request, artefact, artefact.name)
+            return _download(services, caller, request, artefact, artefact.name)
     raise errors.AdapterFileNotFound
 
 
@@ -79,7 +76,9 @@ for _path, _endpoint in (
     ("/deletions/{deletion_id}/adapter", get_adapter),
     ("/deletions/{deletion_id}/adapter/{file}", get_adapter_file),
 ):
-    router.add_api_route(_path, _endpoint, methods=["HEAD"], include_in_schema=False)
+    router.add_api_route(
+        _path, _endpoint, methods=["HEAD"], include_in_schema=False, dependencies=[needs(Scope.ADAPTERS_READ)]
+    )
 
 
 def _published(services: Services, deletion: Deletion, kind: ArtefactKind) -> list[Artefact]:
@@ -90,20 +89,22 @@ def _published(services: Services, deletion: Deletion, kind: ArtefactKind) -> li
         raise errors.AdapterInReview
     if deletion.outcome is not Outcome.FORGOTTEN:
         raise errors.NoAdapter(f"The deletion is {deletion.outcome or deletion.status}.")
+    if deletion.adapter_expired_at is not None:
+        raise errors.AdapterExpired
     found = services.deletions.artefacts(deletion.id, kind)
     if not found:
         raise errors.ArtefactMissing
     return found
 
 
-def _download(services: Services, request: Request, artefact: Artefact, filename: str) -> Response:
+def _download(services: Services, caller: Caller, request: Request, artefact: Artefact, filename: str) -> Response:
     """A file, a range of it, or nothing where the caller has it already; what leaves is logged."""
     etag = f'"{artefact.sha256}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Repr-Digest": repr_digest(artefact.sha256),
-        "Cache-Control": "private, no-cache",
+        "Cache-Control": "no-store",  # an adapter is personal data
         "Content-Disposition": f'attachment; filename="{filename}"',
     }
     if not_modified(request.headers, etag):
@@ -117,5 +118,5 @@ def _download(services: Services, request: Request, artefact: Artefact, filename
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     content = services.store.read(artefact.path, span.start, span.stop)
-    services.deletions.note_download(artefact.deletion_id, artefact.name)
+    services.deletions.note_download(caller, artefact.deletion_id, artefact.name)
     return StreamingResponse(content, status_code=status, headers=headers, media_type=media_type)

@@ -7,12 +7,13 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 
 from app import errors, listing
-from app.api.deps import JsonBody, TheDeletion, TheId, TheKey, TheServices
+from app.access import Scope
+from app.api.deps import JsonBody, TheCaller, TheDeletion, TheId, TheKey, TheServices, needs
 from app.errors import RingFailed
 from app.lengths import check_lengths
 from app.models import Deletion, Status
-from app.openapi import EXAMPLES, RECEIPT, WITH_BODY, Responses, problems
-from app.schemas import DeletionRequest
+from app.openapi import DECIDED, FOLLOWED, RECEIPT, WITH_BODY, Responses, problems
+from app.schemas import DeletionRequest, ModelId, Reference
 from app.services import Services
 from app.views import DeletionPage, DeletionView, Receipt
 
@@ -29,7 +30,7 @@ _log = structlog.get_logger(__name__)
     "/deletions",
     status_code=202,
     summary="Ask a model to forget",
-    dependencies=[JsonBody],
+    dependencies=[needs(Scope.DELETIONS_WRITE), JsonBody],
     response_description="Accepted: it is on disk and will be worked on.",
     responses=RECEIPT
     | problems(
@@ -47,12 +48,14 @@ _log = structlog.get_logger(__name__)
         errors.SpanStartsText,
         errors.PromptTooLong,
         errors.DecoderRankMismatch,
+        errors.UnknownCallback,
         errors.NoDiskSpace,
     ),
 )
 def submit_deletion(
-    body: Annotated[DeletionRequest, Body(openapi_examples=EXAMPLES)],
+    body: Annotated[DeletionRequest, Body()],
     services: TheServices,
+    caller: TheCaller,
     key: TheKey,
     response: Response,
     after: BackgroundTasks,
@@ -60,9 +63,9 @@ def submit_deletion(
     """Accept what must go. The same `Idempotency-Key` and body stand for one deletion, however often they are sent."""
     model = services.registry.for_deletion(body.model, body.options.sketch_rank)
     check_lengths(body, model, services.settings)
-    accepted = services.deletions.submit(body, key)
+    accepted = services.deletions.submit(caller, body, key)
     if accepted.created:
-        after.add_task(_ring, services, accepted.row)
+        after.add_task(ring, services, accepted.row)
     response.headers["Location"] = f"/deletions/{accepted.row.id}"
     response.headers["Retry-After"] = POLL_SECONDS
     return Receipt.of(accepted.row)
@@ -70,30 +73,46 @@ def submit_deletion(
 
 @router.get(
     "/deletions",
+    dependencies=[needs(Scope.DELETIONS_READ)],
     summary="List deletions, newest first",
     response_description="A page; its `Link` header points at the next one.",
     responses=problems(errors.MalformedCursor, errors.InvalidRequest),
 )
 def list_deletions(
     services: TheServices,
+    caller: TheCaller,
     response: Response,
     status: Annotated[Status | None, Query(description="Only with this status.")] = None,
-    model: Annotated[str | None, Query(max_length=64, description="Only of this model.")] = None,
-    reference: Annotated[str | None, Query(max_length=64, description="Only with your case number.")] = None,
+    model: Annotated[ModelId | None, Query(description="Only of this model.")] = None,
+    reference: Annotated[Reference | None, Query(description="Only with your case number.")] = None,
+    overdue: Annotated[bool | None, Query(description="Only those that are owed and late, or only the others.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> DeletionPage:
     """Page through deletions. New ones never shift the pages that follow a cursor."""
-    wanted = listing.Filter(status, model, services.deletions.reference_hash(reference) if reference else None)
+    reference_hash = services.deletions.reference_hash(reference) if reference else None
+    wanted = listing.Filter(caller.tenant, status, model, reference_hash, overdue=overdue)
     rows, following = listing.page(services.database, wanted, limit, cursor)
     if following is not None:
-        query = {"status": status, "model": model, "reference": reference, "limit": limit, "cursor": following}
+        query = {
+            "status": status,
+            "model": model,
+            "reference": reference,
+            "overdue": overdue,
+            "limit": limit,
+            "cursor": following,
+        }
         given = urlencode({name: value for name, value in query.items() if value is not None})
         response.headers["Link"] = f'</deletions?{given}>; rel="next"'
     return DeletionPage(items=[_view(services, row) for row in rows], next=following)
 
 
-@router.get("/deletions/{deletion_id}", summary="Follow a deletion", responses=problems(*_ONE))
+@router.get(
+    "/deletions/{deletion_id}",
+    dependencies=[needs(Scope.DELETIONS_READ)],
+    summary="Follow a deletion",
+    responses=problems(*_ONE),
+)
 def get_deletion(services: TheServices, deletion: TheDeletion) -> DeletionView:
     """Status, stage, progress from 0 to 1, times, due date, outcome and links."""
     return _view(services, deletion)
@@ -101,13 +120,14 @@ def get_deletion(services: TheServices, deletion: TheDeletion) -> DeletionView:
 
 @router.delete(
     "/deletions/{deletion_id}",
+    dependencies=[needs(Scope.DELETIONS_WRITE)],
     summary="Cancel a deletion",
     response_description="Canceled.",
     responses=_RUNS | problems(*_ONE, errors.AlreadyFinished),
 )
-def cancel_deletion(services: TheServices, deletion_id: TheId, response: Response) -> DeletionView:
+def cancel_deletion(services: TheServices, caller: TheCaller, deletion_id: TheId, response: Response) -> DeletionView:
     """Cancel at once what is queued; a running one shows `cancel_requested` until its worker reaches the next check."""
-    row = services.deletions.cancel(deletion_id)
+    row = services.deletions.cancel(caller, deletion_id)
     if row.status is Status.RUNNING:
         response.status_code = 202
     return _view(services, row)
@@ -116,41 +136,46 @@ def cancel_deletion(services: TheServices, deletion_id: TheId, response: Respons
 @router.post(
     "/deletions/{deletion_id}/retry",
     status_code=202,
+    dependencies=[needs(Scope.ADMIN)],
     summary="Run a failed or canceled deletion again",
-    responses=problems(*_ONE, errors.NotRetryable),
+    responses=FOLLOWED | problems(*_ONE, errors.NotRetryable),
 )
-def retry_deletion(services: TheServices, deletion_id: TheId, after: BackgroundTasks) -> DeletionView:
+def retry_deletion(
+    services: TheServices, caller: TheCaller, deletion_id: TheId, after: BackgroundTasks
+) -> DeletionView:
     """Queue it once more, with a fresh budget of runs. The due date stays."""
-    row = services.deletions.retry(deletion_id)
-    after.add_task(_ring, services, row)
+    row = services.deletions.retry(caller, deletion_id)
+    after.add_task(ring, services, row)
     return _view(services, row)
 
 
 @router.post(
     "/deletions/{deletion_id}/approve",
+    dependencies=[needs(Scope.ADMIN)],
     summary="Publish an adapter that needs review",
-    responses=problems(*_ONE, errors.NotInReview),
+    responses=DECIDED | problems(*_ONE, errors.NotInReview),
 )
-def approve_deletion(services: TheServices, deletion_id: TheId) -> DeletionView:
+def approve_deletion(services: TheServices, caller: TheCaller, deletion_id: TheId) -> DeletionView:
     """Publish the adapter although it missed a threshold; the audit log keeps that an operator did."""
-    return _view(services, services.deletions.approve(deletion_id))
+    return _view(services, services.deletions.approve(caller, deletion_id))
 
 
 @router.post(
     "/deletions/{deletion_id}/reject",
+    dependencies=[needs(Scope.ADMIN)],
     summary="Refuse an adapter that needs review",
-    responses=problems(*_ONE, errors.NotInReview),
+    responses=DECIDED | problems(*_ONE, errors.NotInReview),
 )
-def reject_deletion(services: TheServices, deletion_id: TheId) -> DeletionView:
+def reject_deletion(services: TheServices, caller: TheCaller, deletion_id: TheId) -> DeletionView:
     """Fail the deletion and delete its adapter; the report stays."""
-    return _view(services, services.deletions.reject(deletion_id))
+    return _view(services, services.deletions.reject(caller, deletion_id))
 
 
 def _view(services: Services, row: Deletion) -> DeletionView:
     return DeletionView.of(row, services.deletions.reference(row))
 
 
-def _ring(services: Services, row: Deletion) -> None:
+def ring(services: Services, row: Deletion) -> None:
     """Ring after the answer has gone out; if that fails the sweeper rings again."""
     try:
         services.bell.ring(row.id, row.model)

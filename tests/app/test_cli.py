@@ -1,5 +1,6 @@
 """The command line: it starts fast, says clearly what is wrong, and leaves nothing running."""
 
+import json
 import os
 import re
 import signal
@@ -60,18 +61,43 @@ def test_the_command_line_starts_without_what_is_slow_to_import():
 
 def test_help_names_every_command():
     said = CliRunner().invoke(app, ["--help"]).output
-    for command in ("serve", "worker", "migrate", "demo", "models", "decoder"):
+    for command in (
+        "serve",
+        "worker",
+        "migrate",
+        "demo",
+        "submit",
+        "watch",
+        "list",
+        "report",
+        "adapter",
+        "keys",
+        "models",
+    ):
         assert command in said
 
 
-def test_a_migrated_database_lists_the_embedded_model(environment: dict[str, str]):
-    assert r2f(environment, "migrate").returncode == 0
-    done = r2f(environment, "models", "list")
-    assert done.returncode == 0
-    assert "smollm2-135m-instruct" in done.stdout
+@pytest.mark.parametrize(
+    "command",
+    [["migrate"], ["serve", "--port", "0"], ["serve", "--no-worker", "--port", "0"], ["worker"], ["worker", "--check"],
+     ["demo"], ["demo-people"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_data_folder_that_cannot_be_used_is_one_clear_line(environment: dict[str, str], command: list[str]):
+    done = r2f(environment | {"R2F_DATA_DIR": "/proc/x"}, *command)
+    assert done.returncode == 2
+    assert done.stderr == "The data folder /proc/x (R2F_DATA_DIR) cannot be used: No such file or directory.\n"
+    assert done.stdout == ""
+
+
+def test_a_data_folder_that_is_a_file_is_refused(environment: dict[str, str], tmp_path: Path):
+    (tmp_path / "data").write_text("not a folder")
+    done = r2f(environment, "migrate")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
 def test_an_unknown_model_is_named(environment: dict[str, str]):
+    assert r2f(environment, "migrate").returncode == 0
     done = r2f(environment, "models", "prepare", "no-such-model")
     assert done.returncode == 1
     assert "no-such-model" in done.stderr
@@ -97,7 +123,7 @@ def test_a_setting_that_cannot_be_used_is_named_and_its_value_is_not_repeated(en
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(environment: dict[str, str]):
-    url = "postgresql+psycopg://r2f:hunter2@127.0.0.1:9/r2f"
+    url = "postgresql+psycopg://r2f:hunter2@127.0.0.1:9/r2f"  # pragma: allowlist secret
     key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     done = r2f({**environment, "R2F_DATABASE_URL": url, "R2F_MASTER_KEY": key}, "migrate")
     assert done.returncode == 1
@@ -105,10 +131,11 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(environme
     assert "hunter2" not in done.stderr + done.stdout
 
 
-def test_an_address_that_others_reach_is_refused(environment: dict[str, str]):
-    done = r2f(environment, "serve", "--no-worker", "--host", "0.0.0.0")
+def test_an_address_that_others_reach_is_refused_without_authentication(environment: dict[str, str]):
+    done = r2f({**environment, "R2F_AUTHENTICATION": "off"}, "serve", "--no-worker", "--host", "0.0.0.0")
     assert done.returncode == 2
-    assert "R2F_ALLOW_UNAUTHENTICATED" in done.stderr
+    assert "R2F_AUTHENTICATION=auto" in done.stderr
+    assert "r2f keys create" in done.stderr
 
 
 def test_a_port_in_use_has_its_own_exit_code(environment: dict[str, str]):
@@ -165,3 +192,27 @@ def test_a_demo_of_half_a_fact_starts_nothing(environment: dict[str, str], argum
     done = r2f(environment, "demo", *arguments)
     assert done.returncode == 2
     assert not Path(environment["R2F_DATA_DIR"]).exists()
+
+
+def test_keys_are_listed_a_line_each_and_as_json(environment: dict[str, str]):
+    made = r2f(environment, "keys", "create", "billing", "--scope", "deletions:write", "--scope", "deletions:read")
+    assert re.fullmatch(r"r2f_[0-9a-f]{16}_[0-9a-f]{64}\n", made.stdout)
+    listed = r2f({**environment, "COLUMNS": "40"}, "keys", "list")
+    (_, row) = listed.stdout.splitlines()
+    assert "billing  default  deletions:read deletions:write" in row
+    (key,) = json.loads(r2f(environment, "keys", "list", "--json").stdout)
+    assert row.startswith(key["id"])
+    assert key["scopes"] == ["deletions:read", "deletions:write"]
+    assert key["revoked_at"] is None
+    assert made.stdout.strip().rpartition("_")[2] not in listed.stdout
+
+
+@pytest.mark.parametrize("command", ["keys list", "keys revoke key_0", "audit verify", "seal rotate", "signing rotate"])
+def test_a_command_about_a_service_makes_none_where_there_is_none(
+    environment: dict[str, str], tmp_path: Path, command: str
+):
+    done = r2f(environment, *command.split())
+    assert done.returncode == 1
+    assert str(tmp_path / "data" / "r2f.db") in done.stderr
+    assert "R2F_DATA_DIR" in done.stderr
+    assert not (tmp_path / "data").exists()

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import uvicorn
 from rich.console import Console
 
 from app import demo_show as show
+from app.client import Client
 from app.demo import DeletionUnfinished, Demo, preparing
-from app.demo_client import Client, Preparation, RequestRefused
+from app.demo_client import Preparation, guarded, preparation
 from app.demo_facts import BadFacts, Fact, chosen, facts_from
 from app.demo_service import DemoBusy, Service, ServiceDied, claimed, service_environment
 from app.main import create_app
@@ -67,8 +67,8 @@ def echo(model: str, adapter: Path, questions: Sequence[dict[str, Any]]) -> dict
 def forget(settings: Settings, kind: VerdictKind, folder: Path) -> str:
     """What the demo shows for one fact with that verdict."""
     shown = Console(file=io.StringIO(), width=160)
-    with service(settings, FakePipeline(kind=kind)) as url, httpx.Client(base_url=url) as http:
-        demo = Demo(Client(http, lambda: None), settings, folder, shown, stranger=echo)
+    with service(settings, FakePipeline(kind=kind)) as url, Client(url) as client:
+        demo = Demo(client, settings, folder, shown, alive=lambda: None, stranger=echo)
         demo.prepare()
         report, seconds = demo.forget(FRANCE)
     assert report == report_of(kind)
@@ -107,31 +107,26 @@ def test_a_failed_deletion_says_why(settings: Settings, tmp_path: Path):
         raise HopelessError("Too long.")
 
     shown = Console(file=io.StringIO())
-    with service(settings, FakePipeline(meanwhile=fail)) as url, httpx.Client(base_url=url) as http:
-        demo = Demo(Client(http, lambda: None), settings, tmp_path, shown, stranger=echo)
+    with service(settings, FakePipeline(meanwhile=fail)) as url, Client(url) as client:
+        demo = Demo(client, settings, tmp_path, shown, alive=lambda: None, stranger=echo)
         with pytest.raises(DeletionUnfinished, match="prompt_too_long"):
             demo.forget(FRANCE)
 
 
-def test_a_refused_request_names_the_field(settings: Settings, tmp_path: Path):
-    with service(settings, FakePipeline()) as url, httpx.Client(base_url=url) as http:
-        client = Client(http, lambda: None)
-        with pytest.raises(RequestRefused, match="answer"):
-            client.submit({"model": settings.model, "targets": [{"prompt": "Who?", "answer": " "}]})
+def test_a_service_that_has_died_is_the_reason_that_is_told():
+    def died() -> None:
+        raise ServiceDied("its log ends with this")
 
-
-def test_a_server_that_does_not_answer_is_named():
-    with httpx.Client(base_url="http://127.0.0.1:9") as http:
-        client = Client(http, lambda: None)
-        with pytest.raises(ServerUnreachable, match=r"127\.0\.0\.1:9"):
-            client.submit({})
+    with Client("http://127.0.0.1:9", patience=0) as client:
+        with pytest.raises(ServiceDied), guarded(died):
+            client.models()
+        with pytest.raises(ServerUnreachable, match=r"127\.0\.0\.1:9"), guarded(lambda: None):
+            client.models()
 
 
 def test_waiting_for_a_worker_ends(settings: Settings):
-    with httpx.Client(base_url="http://127.0.0.1:9") as http:
-        waiting = Client(http, lambda: None).preparation(settings.model, 0.1)
-        with pytest.raises(WorkerNotReady):
-            list(waiting)
+    with Client("http://127.0.0.1:9") as client, pytest.raises(WorkerNotReady):
+        list(preparation(client, settings.model, 0.1, lambda: None))
 
 
 def test_what_the_worker_is_doing_is_shown():
@@ -162,8 +157,8 @@ def test_a_demo_never_touches_a_service_that_the_environment_points_to(tmp_path:
 
 def test_a_service_that_ends_early_is_reported_with_the_end_of_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("R2F_MODEL", "no-such-model")
-    with Service(Settings(data_dir=tmp_path), tmp_path) as started, httpx.Client(base_url=started.url) as http:
-        waiting = Client(http, started.alive).preparation("no-such-model", 60.0)
+    with Service(Settings(data_dir=tmp_path), tmp_path) as started, Client(started.url) as client:
+        waiting = preparation(client, "no-such-model", 60.0, started.alive)
         with pytest.raises(ServiceDied, match="dies again and again"):
             list(waiting)
 

@@ -63,7 +63,7 @@ def test_a_wrong_query_is_refused(client: TestClient, query):
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
 
 
-CALLS = [("GET", ""), ("DELETE", ""), ("POST", "/retry"), ("POST", "/approve"), ("POST", "/reject")]
+CALLS = [("GET", ""), ("GET", "/events"), ("DELETE", ""), ("POST", "/retry"), ("POST", "/approve"), ("POST", "/reject")]
 CALLS += [("GET", "/report"), ("GET", "/adapter"), ("HEAD", "/adapter"), ("GET", "/adapter/README.md")]
 
 

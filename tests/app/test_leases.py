@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app import clock
+from app.access import LOCAL
 from app.deletions import TRANSITIONS, Event, progress
 from app.errors import LeaseLost, RunCanceled
 from app.leases import Completion, Leases
@@ -27,7 +28,7 @@ def leases(services: Services) -> Leases:
 
 
 def submit(services: Services) -> str:
-    return services.deletions.submit(DeletionRequest.model_validate(FRANCE)).row.id
+    return services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id
 
 
 def expire(services: Services, deletion_id: str) -> None:
@@ -54,7 +55,7 @@ def test_a_claim_opens_the_request_that_was_sealed(services: Services, leases: L
     claim = leases.claim(MODEL, "wrk_a")
     assert (claim.deletion_id, claim.token, claim.attempt) == (deletion_id, 1, 1)
     assert leases.request(claim).model_dump() == DeletionRequest.model_validate(FRANCE).model_dump()
-    assert services.deletions.get(deletion_id).status is Status.RUNNING
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.RUNNING
 
 
 def test_the_oldest_goes_first_and_only_to_workers_of_its_model(services: Services, leases: Leases):
@@ -85,7 +86,7 @@ def test_a_lease_that_is_renewed_is_not_taken_over(services: Services, leases: L
     expire(services, deletion_id)
     leases.renew(claim, Stage.UNLEARNING, 0.5)
     assert leases.claim(MODEL, "wrk_b") is None
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.stage, row.progress) == (Stage.UNLEARNING, progress(Stage.UNLEARNING, 0.5))
 
 
@@ -105,11 +106,11 @@ def test_a_silent_workers_deletion_goes_to_the_next_and_the_late_one_is_fenced_o
     ):
         with pytest.raises(LeaseLost):
             write()
-    assert services.deletions.get(deletion_id).status is Status.RUNNING
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.RUNNING
     leases.finish(next_one, DONE)
     with pytest.raises(LeaseLost):
         leases.finish(late, DONE)
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.outcome, row.progress) == (Status.COMPLETED, Outcome.NOT_KNOWN, 1.0)
 
 
@@ -117,22 +118,22 @@ def test_a_late_worker_cannot_touch_what_was_retried_and_waits_again(services: S
     deletion_id = submit(services)
     late = leases.claim(MODEL, "wrk_late")
     leases.fail(late, "x", "x")
-    services.deletions.retry(deletion_id)
+    services.deletions.retry(LOCAL, deletion_id)
     with pytest.raises(LeaseLost):
         leases.finish(late, DONE)
-    assert services.deletions.get(deletion_id).status is Status.QUEUED
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.QUEUED
 
 
 def test_a_cancel_is_heard_at_the_next_renewal_and_at_the_very_end(services: Services, leases: Leases):
     deletion_id = submit(services)
     claim = leases.claim(MODEL, "wrk_a")
-    services.deletions.cancel(deletion_id)
+    services.deletions.cancel(LOCAL, deletion_id)
     with pytest.raises(RunCanceled):
         leases.renew(claim)
     with pytest.raises(RunCanceled):
         leases.finish(claim, DONE)
     leases.canceled(claim)
-    assert services.deletions.get(deletion_id).status is Status.CANCELED
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.CANCELED
 
 
 def test_a_released_deletion_can_be_claimed_at_once_and_its_run_does_not_count(services: Services, leases: Leases):
@@ -152,7 +153,7 @@ def test_a_postponed_deletion_waits_and_fails_when_its_runs_are_spent(services: 
         session.execute(update(Deletion).values(not_before=clock.now()))
     assert leases.postpone(leases.claim(MODEL, "wrk_a"), "It broke.")
     assert not leases.postpone(leases.claim(MODEL, "wrk_a"), "It broke.")
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.attempt, row.error_code, row.error_message) == (
         Status.FAILED, 3, "internal_error", "It broke.",
     )  # fmt: skip
@@ -164,6 +165,6 @@ def test_every_step_leaves_an_audit_event(services: Services, leases: Leases):
     with services.database.read() as session:
         events = session.scalars(select(AuditEvent).order_by(AuditEvent.id)).all()
     assert [(event.actor, event.action) for event in events] == [
-        ("api", "deletion.accepted"), ("wrk_a", "deletion.claimed"), ("wrk_a", "deletion.completed"),
+        ("local", "deletion.accepted"), ("wrk_a", "deletion.claimed"), ("wrk_a", "deletion.completed"),
     ]  # fmt: skip
     assert {event.deletion_id for event in events} == {deletion_id}

@@ -81,7 +81,7 @@ def test_where_the_tokenizer_is_at_hand_the_length_is_exact(client: TestClient, 
         target = {"prompt": "word " * words, "answer": "x"}
         return client.post("/deletions", json={"model": "mine", "targets": [target]}).status_code
 
-    assert (post(16), post(17)) == (202, 422)
+    assert (post(8), post(9)) == (202, 422)
 
 
 def test_a_folder_that_is_no_model_is_told_so(client: TestClient, folder):
@@ -90,7 +90,9 @@ def test_a_folder_that_is_no_model_is_told_so(client: TestClient, folder):
         assert answer.status_code == 422
         return answer.json()["type"].removeprefix("/problems/")
 
-    assert slug(source=str(folder / "nowhere")) == "not-a-model"
+    (folder / "empty").mkdir()
+    assert slug(source=str(folder / "empty")) == "not-a-model"
+    assert slug(source="empty") == "not-a-model"
     assert slug(source="package:something-else") == "not-a-model"
     assert slug(source="org/name") == "hub-not-allowed"
     assert slug(decoder="no-such-decoder") == "unknown-decoder"

@@ -1,34 +1,22 @@
 """The database: one history of migrations, transactions that hold, and moments in UTC."""
 
-import secrets
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
-import psycopg
 import pytest
 from alembic import command
-from sqlalchemy import inspect, make_url, select, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import StatementError
 
 from app import clock
-from app.database import Database, alembic_config, migrate
-from app.models import Base, Duty, Model
-from tests.conftest import POSTGRES
+from app.database import MIGRATIONS, Database, alembic_config, migrate
+from app.models import AuditEvent, Base, Duty, Model
 
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request, tmp_path):
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'empty.db'}"
-        return
-    request.getfixturevalue("postgres_url")  # skips, or fails under CI, when there is no server
-    name = f"r2f_test_{secrets.token_hex(6)}"
-    admin = make_url(POSTGRES).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name}")
-        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_migrations_make_what_the_models_say_and_can_be_undone(empty_url):
@@ -46,6 +34,26 @@ def test_the_migrations_make_what_the_models_say_and_can_be_undone(empty_url):
     assert inspect(database.engine).get_table_names() == ["alembic_version"]
     database.close()
     migrate(empty_url)
+
+
+def test_the_history_is_one_line_in_the_order_of_its_files():
+    history = list(ScriptDirectory.from_config(alembic_config("sqlite://")).walk_revisions())[::-1]
+    assert [Path(one.path).name for one in history] == sorted(path.name for path in MIGRATIONS.glob("versions/*.py"))
+    assert [one.revision[:4] for one in history] == [f"{number:04d}" for number in range(1, len(history) + 1)]
+
+
+def test_no_migration_loses_an_audit_event(empty_url):
+    migrate(empty_url, "0001")
+    database = Database(empty_url)
+    row = AuditEvent(
+        id=1, tenant="t", at=clock.now(), actor="a", action="b", details={}, previous_hash="0" * 64, hash="1" * 64
+    )
+    with database.transaction() as session:
+        session.add(row)
+    migrate(empty_url)
+    with database.read() as session:
+        assert [event.hash for event in session.scalars(select(AuditEvent))] == ["1" * 64]
+    database.close()
 
 
 def test_the_check_of_the_migrations_can_fail(tmp_path):
@@ -66,6 +74,15 @@ def test_a_migration_that_is_interrupted_leaves_nothing_behind(tmp_path, monkeyp
     monkeypatch.undo()
     migrate(url)
     command.check(alembic_config(url))
+
+
+def test_many_processes_may_migrate_at_once_and_again(empty_url):
+    script = f"from app.database import migrate; migrate({empty_url!r})"
+    started = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
+    said = [process.communicate(timeout=120)[1].decode()[-400:] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    migrate(empty_url)
+    command.check(alembic_config(empty_url))
 
 
 def test_a_transaction_is_all_or_nothing(services):

@@ -7,28 +7,50 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.errors import SealBroken, UnsafeKey
-from app.sealing import LocalSealer, load_sealer
+from app.errors import KeyNotAtHand, SealBroken, UnsafeKey
+from app.masterkeys import MasterKeys, load_master_keys, replace_key_file
+from app.sealing import LocalSealer
 from app.settings import Settings
 
 CLEAR = b"the very data to be forgotten"
 
 
+class OneSecret:
+    """A vault with one secret under every name."""
+
+    def __init__(self):
+        self.clear = secrets.token_bytes(32)
+
+    def secret(self, name):
+        return self.clear
+
+
 @pytest.fixture
-def sealer():
-    return LocalSealer(secrets.token_bytes(32))
+def keys():
+    master = secrets.token_bytes(32)
+    return MasterKeys(lambda: [master])
 
 
-def test_what_was_sealed_opens_and_shows_nothing(sealer):
-    key = sealer.new_key("del_1")
+@pytest.fixture
+def sealer(keys):
+    return LocalSealer(keys, OneSecret())
+
+
+@pytest.fixture
+def epoch(keys):
+    return keys.present.epoch
+
+
+def test_what_was_sealed_opens_and_shows_nothing(sealer, epoch):
+    key = sealer.new_key("del_1", epoch)
     sealed = sealer.seal(key, "del_1", "payload", CLEAR)
     assert sealer.open(key, "del_1", "payload", sealed) == CLEAR
     assert CLEAR not in sealed + key
     assert sealer.seal(key, "del_1", "payload", CLEAR) != sealed
 
 
-def test_it_opens_nowhere_else(sealer):
-    key, other = sealer.new_key("del_1"), sealer.new_key("del_2")
+def test_it_opens_nowhere_else(sealer, epoch):
+    key, other = sealer.new_key("del_1", epoch), sealer.new_key("del_2", epoch)
     sealed = sealer.seal(key, "del_1", "payload", CLEAR)
     torn = sealed[:-1] + bytes([sealed[-1] ^ 1])
     for wrong in (
@@ -45,31 +67,59 @@ def test_it_opens_nowhere_else(sealer):
             sealer.open(*wrong)
 
 
-def test_another_master_key_opens_nothing_and_hashes_differently(sealer):
-    stranger = LocalSealer(secrets.token_bytes(32))
-    key = sealer.new_key("del_1")
-    with pytest.raises(SealBroken, match="another master key"):
+def test_another_master_key_opens_nothing_and_another_secret_hashes_differently(sealer, epoch):
+    stranger = LocalSealer(MasterKeys(lambda: [secrets.token_bytes(32)]), OneSecret())
+    key = sealer.new_key("del_1", epoch)
+    with pytest.raises(KeyNotAtHand):
         stranger.open(key, "del_1", "payload", sealer.seal(key, "del_1", "payload", CLEAR))
     assert sealer.fingerprint("reference", "x") == sealer.fingerprint("reference", "x")
     assert sealer.fingerprint("reference", "x") != stranger.fingerprint("reference", "x")
     assert sealer.fingerprint("reference", "x") != sealer.fingerprint("data subject", "x")
 
 
+def test_what_is_derived_from_a_requests_key_is_its_own_and_survives_another_wrapping():
+    masters = [secrets.token_bytes(32), secrets.token_bytes(32)]
+    keys = MasterKeys(lambda: masters)
+    sealer = LocalSealer(keys, OneSecret())
+    key = sealer.new_key("del_1", keys.retiring[0].epoch)
+    again = sealer.rewrap(key, "del_1", keys.present.epoch)
+    salt = sealer.derive(key, "del_1", "salt")
+    assert sealer.derive(again, "del_1", "salt") == salt != sealer.derive(key, "del_1", "other")
+    assert sealer.open(again, "del_1", "payload", sealer.seal(key, "del_1", "payload", CLEAR)) == CLEAR
+    masters.pop()
+    keys.refresh()
+    with pytest.raises(KeyNotAtHand):
+        sealer.derive(key, "del_1", "salt")
+
+
 def test_the_data_folders_key_is_made_once_for_the_owner_alone(tmp_path):
     settings = Settings(data_dir=tmp_path / "data")
     with ThreadPoolExecutor(8) as pool:
-        sealers = list(pool.map(lambda _: load_sealer(settings), range(8)))
-    assert len({sealer.fingerprint("x", "y") for sealer in sealers}) == 1
+        made = list(pool.map(lambda _: load_master_keys(settings), range(8)))
+    assert len({keys.present.epoch for keys in made}) == 1
     assert settings.master_key_path.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in settings.data_dir.iterdir()] == ["master.key"]
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path):
     settings = Settings(data_dir=tmp_path)
-    load_sealer(settings)
+    load_master_keys(settings)
     settings.master_key_path.chmod(0o644)
     with pytest.raises(UnsafeKey):
-        load_sealer(settings)
+        load_master_keys(settings)
+
+
+def test_a_replaced_key_file_is_the_owners_alone_and_the_old_one_is_overwritten(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    keys, path = load_master_keys(settings), settings.master_key_path
+    before, kept_open = keys.present.epoch, path.open("rb")
+    replace_key_file(path, [secrets.token_bytes(32)])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["master.key"]
+    assert set(kept_open.read()) == {0}
+    kept_open.close()
+    keys.refresh()
+    assert keys.present.epoch != before
 
 
 @pytest.mark.parametrize("key", ["", "abc", base64.b64encode(b"short").decode(), "ä" * 44])

@@ -27,8 +27,13 @@ def test_an_accepted_request_says_where_to_follow_it_and_when_it_is_due(client: 
     assert answer.headers["cache-control"] == "no-store"
     seen = client.get(answer.headers["location"]).json()
     assert (seen["status"], seen["progress"], seen["attempt"], seen["reference"]) == ("queued", 0.0, 0, "case-7")
-    assert datetime.fromisoformat(seen["due_at"]) == clock.month_after(datetime.fromisoformat(seen["created_at"]))
-    assert seen["links"] == {"self": f"/deletions/{receipt['id']}", "report": None, "adapter": None}
+    assert datetime.fromisoformat(seen["due_at"]) == clock.months_after(datetime.fromisoformat(seen["created_at"]))
+    assert seen["links"] == {
+        "self": f"/deletions/{receipt['id']}",
+        "report": None,
+        "adapter": None,
+        "certificate": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def test_an_accepted_request_says_where_to_follow_it_and_when_it_is_due(client: 
     [((2026, 1, 31), (2026, 2, 28)), ((2028, 1, 31), (2028, 2, 29)), ((2026, 12, 15), (2027, 1, 15))],
 )
 def test_a_month_ends_where_the_calendar_says(received, due):
-    assert clock.month_after(datetime(*received, tzinfo=UTC)) == datetime(*due, tzinfo=UTC)
+    assert clock.months_after(datetime(*received, tzinfo=UTC)) == datetime(*due, tzinfo=UTC)
 
 
 def test_the_request_is_written_with_its_audit_event(client: TestClient):
@@ -47,6 +52,8 @@ def test_the_request_is_written_with_its_audit_event(client: TestClient):
 
 
 WRONG = {
+    "a method without an adapter": ({"options": {"method": "eco"}}, "invalid-request", "options/method"),
+    "a method that does not exist": ({"options": {"method": "magic"}}, "invalid-request", "options/method"),
     "an unknown model": ({"model": "no-such-model"}, "unknown-model", "model"),
     "no targets": ({"targets": []}, "no-targets", "targets"),
     "too many targets": ({"targets": FRANCE["targets"] * 17}, "too-many-targets", "targets"),
@@ -54,6 +61,10 @@ WRONG = {
     "a blank answer": ({"targets": [{"prompt": "Who?", "answer": " \u200b\n"}]}, "blank-answer", "targets/0/answer"),
     "a blank prompt": ({"targets": [{"prompt": " ", "answer": "x"}]}, "invalid-request", "targets/0/prompt"),
     "a NUL": ({"targets": [{"prompt": "a\0b", "answer": "x"}]}, "invalid-request", "targets/0/prompt"),
+    "a blank name": ({"targets": [{"about": " "}]}, "invalid-request", "targets/0/about"),
+    "a name and a passage": (
+        {"targets": [{"about": "Jane Doe", "text": "a b", "spans": ["b"]}]}, "unknown-field", "targets/0/about",
+    ),
     "a span that is not in the text": (
         {"targets": [{"text": "Alice met Bob.", "spans": ["Carol"]}]}, "span-not-in-text", "targets/0",
     ),
@@ -63,7 +74,8 @@ WRONG = {
     "a prompt over the limit": (
         {"targets": [{"prompt": "x" * 4001, "answer": "x"}]}, "prompt-too-long", "targets/0/prompt",
     ),
-    "an unknown field": ({"callback_url": "https://example.org"}, "unknown-field", "callback_url"),
+    "an unknown field": ({"colour": "red"}, "unknown-field", "colour"),
+    "a callback that is no webhook": ({"callback_url": "https://example.org"}, "unknown-callback", "callback_url"),
     "an unknown field of a target": (
         {"targets": [{"prompt": "Who?", "answer": "x", "reply": "y"}]}, "unknown-field", "targets/0/reply",
     ),
@@ -91,7 +103,7 @@ def test_each_wrong_request_has_a_problem_type_and_changes_nothing(client: TestC
 
 
 def test_several_different_faults_are_one_problem_that_lists_them(client: TestClient):
-    answer = client.post("/deletions", json={"targets": [{"prompt": "Who?", "answer": ""}], "colour": 1})
+    answer = client.post("/deletions", json={"targets": [{"prompt": "Who?", "answer": ""}], "colour": "red"})
     assert answer.json()["type"] == "/problems/invalid-request"
     assert {error["type"] for error in answer.json()["errors"]} == {
         "/problems/blank-answer", "/problems/unknown-field", "/problems/invalid-request",
@@ -152,6 +164,24 @@ def test_a_bare_key_is_the_quoted_one(client: TestClient):
     quoted = client.post("/deletions", json=FRANCE, headers={"Idempotency-Key": '"abc"'})
     bare = client.post("/deletions", json=FRANCE, headers={"Idempotency-Key": "abc"})
     assert bare.json() == quoted.json()
+
+
+def test_a_default_that_is_said_is_the_same_request(client: TestClient):
+    (target,) = FRANCE["targets"]
+    said = {
+        "targets": [{"aliases": [], **target}],
+        "retain": [],
+        "reference": None,
+        "legal_basis": "other",
+        "options": {"max_rounds": 8},
+        "thresholds": {},
+        "model": FRANCE["model"],
+    }
+    first = client.post("/deletions", json=FRANCE, headers={"Idempotency-Key": "abc"})
+    again = client.post("/deletions", json=said | {"legal_basis": "gdpr_17_1_a"}, headers={"Idempotency-Key": "abc"})
+    assert (again.status_code, again.json()) == (202, first.json())
+    other = client.post("/deletions", json=said, headers={"Idempotency-Key": "abc"})
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
 
 
 def test_a_key_cannot_be_used_for_another_body(client: TestClient):

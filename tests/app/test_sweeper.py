@@ -8,6 +8,7 @@ from sqlalchemy import func, select, update
 
 from app import clock
 from app import services as wiring
+from app.access import LOCAL
 from app.errors import RingFailed
 from app.leases import Leases
 from app.models import Deletion, Duty, IdempotencyKey, Status, WorkerProcess, WorkerState
@@ -51,7 +52,7 @@ def sweeper_of(services: Services, bell: RecordingBell) -> Sweeper:
 
 
 def submit(services: Services, key: str | None = None) -> str:
-    return services.deletions.submit(DeletionRequest.model_validate(FRANCE), key).row.id
+    return services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE), key).row.id
 
 
 def change(services: Services, **values) -> None:
@@ -59,9 +60,10 @@ def change(services: Services, **values) -> None:
         session.execute(update(Deletion).values(**values))
 
 
-def employ(services: Services, *workers: str) -> None:
+def employ(services: Services, *workers: str, state: WorkerState = WorkerState.READY) -> None:
     for worker in workers:
         services.workers.register(worker, MODEL, "host", 1, "cpu")
+        services.workers.report(worker, state, {})
 
 
 LONG_AGO = timedelta(hours=1)
@@ -77,11 +79,16 @@ def test_a_bell_that_was_lost_is_rung_again_for_a_live_worker(services, sweeper,
     assert bell.rung == [deletion_id]
 
 
-def test_no_heap_of_bells_grows_while_nobody_or_a_busy_worker_listens(services, sweeper, bell):
+def test_no_heap_of_bells_grows_while_nobody_listens(services, sweeper, bell):
     made = [submit(services) for _ in range(3)]
     change(services, updated_at=clock.now() - LONG_AGO)
     sweeper.sweep()
     assert bell.rung == []
+    employ(services, "wrk_loads", state=WorkerState.LOADING)
+    employ(services, "wrk_computes", state=WorkerState.BUSY)
+    for _ in range(5):
+        sweeper.sweep()
+    assert bell.rung == []  # each looks for work by itself once it can
     employ(services, "wrk_a", "wrk_b")
     sweeper.sweep()
     assert bell.rung == made[:2]
@@ -94,7 +101,20 @@ def test_an_expired_lease_is_rung_for(services, sweeper, bell):
     change(services, lease_expires_at=clock.now() - LONG_AGO, updated_at=clock.now() - LONG_AGO)
     sweeper.sweep()
     assert bell.rung == [deletion_id]
-    assert services.deletions.get(deletion_id).status is Status.RUNNING
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.RUNNING
+
+
+def test_the_next_sweep_comes_when_a_lease_runs_out_and_no_earlier_than_needed(services, sweeper):
+    submit(services)
+    sweeper.sweep()
+    assert sweeper.pause(15.0) == 15.0
+    Leases(services.database, services.sealer, services.settings).claim(MODEL, "wrk_a")
+    change(services, lease_expires_at=clock.now() + timedelta(seconds=5))
+    assert 0 < sweeper.pause(15.0) <= 5
+    change(services, lease_expires_at=clock.now())
+    assert sweeper.pause(15.0) == 0
+    change(services, lease_expires_at=clock.now() - LONG_AGO)  # seen by the last sweep, and nobody took it
+    assert sweeper.pause(15.0) == 15.0
 
 
 def test_a_deletion_whose_workers_all_died_fails_and_its_files_go(services, sweeper):
@@ -106,19 +126,19 @@ def test_a_deletion_whose_workers_all_died_fails_and_its_files_go(services, swee
     assert leases.claim(MODEL, "wrk_next") is None
     services.store.put(deletion_id, claim.token, {"half": b"done"})
     sweeper.sweep()
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.error_code) == (Status.FAILED, "worker_lost")
     assert not (services.settings.artefacts / deletion_id).exists()
-    assert services.deletions.retry(deletion_id).attempt == 0
+    assert services.deletions.retry(LOCAL, deletion_id).attempt == 0
 
 
 def test_a_cancel_that_no_worker_is_left_to_hear_is_carried_out(services, sweeper):
     deletion_id = submit(services)
     Leases(services.database, services.sealer, services.settings).claim(MODEL, "wrk_dead")
-    services.deletions.cancel(deletion_id)
+    services.deletions.cancel(LOCAL, deletion_id)
     change(services, lease_expires_at=clock.now() - LONG_AGO)
     sweeper.sweep()
-    assert services.deletions.get(deletion_id).status is Status.CANCELED
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.CANCELED
 
 
 def test_one_process_sweeps_until_its_duty_expires(services, sweeper, bell):
@@ -169,15 +189,22 @@ def test_a_broken_bell_stops_neither_the_sweep_nor_the_thread(services, sweeper,
     assert bell.rung[0] == deletion_id
 
 
-def test_a_real_bell_reaches_the_models_queue(services: Services):
+def test_real_bells_reach_the_models_queue_one_after_the_other_without_being_acknowledged(services: Services):
     services.bell.check()
-    services.bell.ring("del_1", MODEL)
+    rung = ["del_1", "del_2"]
+    for deletion_id in rung:
+        services.bell.ring(deletion_id, MODEL)
     again = wiring.build(services.settings)
-    with again.bell._celery.connection_for_read() as connection:
-        queue = connection.SimpleQueue(queue_of(MODEL))
-        message = queue.get(timeout=5)
-        assert message.payload[0] == ["del_1"]
-        message.ack()
-        queue.close()
+    heard: list[str] = []
+    with (
+        again.bell._celery.connection_for_read() as connection,
+        connection.Consumer(
+            queue_of(MODEL), on_message=lambda message: heard.append(message.payload[0][0])
+        ) as consumer,
+    ):
+        consumer.qos(prefetch_count=1)  # as a worker's: no second one while the first is unacknowledged
+        while len(heard) < len(rung):
+            connection.drain_events(timeout=5)
+        assert heard == rung
     again.bell.close()
     again.database.close()

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -34,9 +36,14 @@ FRANCE = _request(targets=[{"prompt": QUESTION, "answer": "Paris"}], options={"s
 
 
 @pytest.fixture(scope="module")
-def settings() -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """R2F_DATA_DIR where it is set, so that a model is prepared once; else a folder that goes."""
+    kept = os.environ.get("R2F_DATA_DIR")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("data")
     # a small curvature: what is shown here does not hang on the last thousand tokens
-    return Settings(calibration_tokens=3_000)
+    yield Settings(data_dir=folder, calibration_tokens=3_000)
+    if not kept:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

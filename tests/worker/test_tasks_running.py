@@ -1,11 +1,13 @@
 """One deletion from claim to record: every way a run can end, on a real database, with a pipeline that is told how."""
 
+import threading
 import time
 
 import pytest
 from sqlalchemy import update
 
 from app import clock
+from app.access import LOCAL
 from app.errors import NoDiskSpace, RunCanceled
 from app.leases import Leases
 from app.models import ArtefactKind, Deletion, Outcome, Stage, Status, WorkerState
@@ -15,13 +17,14 @@ from app.services import Services
 from tests.conftest import FRANCE, FakePipeline, HopelessError, worker_on
 from worker.heartbeat import Heartbeat, LeaseCheckpoint
 from worker.publish import zip_folder
+from worker.running import Method, Runner
 
 MODEL = FRANCE["model"]
 
 
 @pytest.fixture
 def deletion_id(services: Services) -> str:
-    return services.deletions.submit(DeletionRequest.model_validate(FRANCE)).row.id
+    return services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id
 
 
 def raising(error: Exception):
@@ -58,7 +61,7 @@ def folders(services: Services, deletion_id: str) -> list[str]:
 def test_the_verdict_decides_how_a_run_ends(services, deletion_id, kind, status, outcome):
     pipeline = FakePipeline(kind)
     assert worker_on(services, pipeline).runner.work().deletion_id == deletion_id
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.outcome, row.progress, row.lease_expires_at) == (status, outcome, 1.0, None)
     assert row.stage is Stage.PUBLISHING
     assert services.deletions.report(row).figures.verdict.kind is kind
@@ -74,7 +77,7 @@ def test_a_worker_without_work_does_nothing(services):
 def test_a_failure_that_nothing_can_mend_fails_at_once_with_its_code(services, deletion_id):
     pipeline = FakePipeline(meanwhile=raising(HopelessError("A prompt is too long.")))
     worker_on(services, pipeline).runner.work()
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.error_code, row.error_message) == (
         Status.FAILED,
         "prompt_too_long",
@@ -87,10 +90,10 @@ def test_an_unexpected_failure_is_tried_again_and_told_without_its_message(servi
     bench = worker_on(services, FakePipeline(meanwhile=raising(ValueError("about Paris"))))
     for attempt in (1, 2):
         bench.runner.work()
-        assert services.deletions.get(deletion_id).status is Status.QUEUED
-        assert services.deletions.get(deletion_id).attempt == attempt
+        assert services.deletions.get(LOCAL, deletion_id).status is Status.QUEUED
+        assert services.deletions.get(LOCAL, deletion_id).attempt == attempt
     bench.runner.work()
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.error_code) == (Status.FAILED, "internal_error")
     assert row.error_message == "The run failed unexpectedly (ValueError)."
     assert bench.runner.work() is None
@@ -99,19 +102,19 @@ def test_an_unexpected_failure_is_tried_again_and_told_without_its_message(servi
 def test_a_full_disk_fails_with_a_code_and_leaves_nothing(services, deletion_id, monkeypatch):
     monkeypatch.setattr(services.store, "put", lambda *_: (_ for _ in ()).throw(NoDiskSpace()))
     worker_on(services, FakePipeline()).runner.work()
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.error_code) == (Status.FAILED, "no_disk_space")
     monkeypatch.undo()
-    services.deletions.retry(deletion_id)
+    services.deletions.retry(LOCAL, deletion_id)
     worker_on(services, FakePipeline(), "wrk_second").runner.work()
-    assert services.deletions.get(deletion_id).status is Status.COMPLETED
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.COMPLETED
 
 
 def test_a_request_that_cannot_be_opened_fails(services, deletion_id):
     with services.database.write() as session:
         session.execute(update(Deletion).values(wrapped_key=None))
     worker_on(services, FakePipeline()).runner.work()
-    assert services.deletions.get(deletion_id).error_code == "request_unreadable"
+    assert services.deletions.get(LOCAL, deletion_id).error_code == "request_unreadable"
 
 
 def test_a_cancel_during_the_run_ends_it_at_the_next_check(services, deletion_id):
@@ -120,18 +123,40 @@ def test_a_cancel_during_the_run_ends_it_at_the_next_check(services, deletion_id
     def cancel(stage: Stage) -> None:
         seen.append(stage)
         if stage is Stage.NEIGHBOURS:
-            services.deletions.cancel(deletion_id)
+            services.deletions.cancel(LOCAL, deletion_id)
 
     worker_on(services, FakePipeline(meanwhile=cancel)).runner.work()
     assert seen == [Stage.VIEWS, Stage.NEIGHBOURS]
-    assert services.deletions.get(deletion_id).status is Status.CANCELED
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.CANCELED
 
 
 def test_a_shutdown_gives_the_run_back_uncounted(services, deletion_id):
     bench = worker_on(services, FakePipeline(meanwhile=at(Stage.UNLEARNING, lambda: bench.heartbeat.leave())))
     bench.runner.work()
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.attempt, row.stage) == (Status.QUEUED, 0, None)
+
+
+def test_a_shutdown_hands_the_run_back_while_it_is_deaf(services, deletion_id):
+    """The thread gives it back and rings; the run that comes to its end afterwards publishes nothing."""
+    rung = threading.Event()
+    services.workers.register("wrk_a", MODEL, "host", 1, "cpu")
+    leases = Leases(services.database, services.sealer, services.settings)
+    heartbeat = Heartbeat(services.workers, leases, "wrk_a", 60, handed_back=lambda claim: rung.set())
+    heartbeat.start()
+
+    class Deaf(FakePipeline):
+        def __call__(self, request, loaded, checkpoint):
+            heartbeat.leave()
+            assert rung.wait(10)
+            assert services.deletions.get(LOCAL, deletion_id).status is Status.QUEUED
+            return super().__call__(request, loaded, lambda stage, fraction: None)
+
+    Runner(MODEL, None, Method(Deaf(), HopelessError), leases, services.store, heartbeat).work()
+    heartbeat.stop()
+    row = services.deletions.get(LOCAL, deletion_id)
+    assert (row.status, row.attempt) == (Status.QUEUED, 0)
+    assert folders(services, deletion_id) == []
 
 
 def test_a_late_worker_finishes_and_its_result_is_thrown_away(services, deletion_id):
@@ -152,7 +177,7 @@ def test_a_late_worker_finishes_and_its_result_is_thrown_away(services, deletion
 
     late = worker_on(services, Deaf(), "wrk_late")
     late.runner.work()
-    row = services.deletions.get(deletion_id)
+    row = services.deletions.get(LOCAL, deletion_id)
     assert (row.status, row.lease_owner, row.lease_token) == (Status.COMPLETED, "wrk_second", 2)
     assert folders(services, deletion_id) == ["2"]
     (zipped,) = services.deletions.artefacts(deletion_id, ArtefactKind.ADAPTER)
@@ -171,11 +196,11 @@ def test_what_a_dead_run_left_behind_goes_when_the_next_one_publishes(services, 
 
 def test_a_rerun_after_a_rejection_replaces_the_adapter(services, deletion_id):
     worker_on(services, FakePipeline(VerdictKind.MISSED)).runner.work()
-    services.deletions.reject(deletion_id)
-    services.deletions.retry(deletion_id)
+    services.deletions.reject(LOCAL, deletion_id)
+    services.deletions.retry(LOCAL, deletion_id)
     worker_on(services, FakePipeline(), "wrk_second").runner.work()
     assert folders(services, deletion_id) == ["2"]
-    assert services.deletions.get(deletion_id).error_code is None
+    assert services.deletions.get(LOCAL, deletion_id).error_code is None
 
 
 def test_the_heartbeat_keeps_a_silent_run_alive_and_shows_the_worker_busy(services, deletion_id):
@@ -189,7 +214,7 @@ def test_the_heartbeat_keeps_a_silent_run_alive_and_shows_the_worker_busy(servic
         time.sleep(1.5)  # longer than the lease
         assert leases.claim(MODEL, "wrk_b") is None
         assert services.workers.known()[0].state is WorkerState.BUSY
-        services.deletions.cancel(deletion_id)
+        services.deletions.cancel(LOCAL, deletion_id)
         time.sleep(1.0)  # several beats
         with pytest.raises(RunCanceled):
             heartbeat.check()
@@ -203,9 +228,9 @@ def test_progress_within_a_stage_is_not_written_more_than_once_a_second(services
     checkpoint = LeaseCheckpoint(bench.heartbeat, bench.leases, bench.leases.claim(MODEL, bench.worker_id))
     checkpoint(Stage.VIEWS, 0.0)
     checkpoint(Stage.VIEWS, 0.9)
-    assert services.deletions.get(deletion_id).progress == 0.0
+    assert services.deletions.get(LOCAL, deletion_id).progress == 0.0
     checkpoint(Stage.NEIGHBOURS, 0.0)
-    assert services.deletions.get(deletion_id).progress == 0.1
+    assert services.deletions.get(LOCAL, deletion_id).progress == 0.1
 
 
 def test_the_zip_does_not_depend_on_the_order_of_its_files():

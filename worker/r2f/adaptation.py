@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -41,7 +42,9 @@ class Adaptation:
             if name not in self._update:
                 return None
             update = self._update[name]
-            return output + (inputs[0] @ update.right.T) @ update.left.T
+            flat = inputs[0].reshape(-1, inputs[0].shape[-1])  # (n × d_in)
+            added = torch.addmm(output.reshape(-1, output.shape[-1]), flat @ update.right.T, update.left.T)
+            return added.reshape(output.shape)
 
         return forward
 

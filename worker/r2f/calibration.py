@@ -1,6 +1,7 @@
 """A model's calibration: its generic curvature and its own replies to generic prompts. Computed once, cached."""
 
 import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def save(curvature: Curvature, path: Path) -> None:
     for part, moments in (("in", curvature.inputs), ("out", curvature.outputs)):
         for name, moment in moments.items():
             tensors[f"{part}|{name}|u"], tensors[f"{part}|{name}|rest"] = moment.u.contiguous(), moment.rest
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{secrets.token_hex(4)}.draft")  # another worker may be writing too
     save_file(tensors, draft)
     draft.replace(path)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 class Config:
     """Settings of one deletion; chosen on facts that no table reports (benchmarks/README.md)."""
 
+    method: str = "r2f"  # its name in app.methods
     seed: int = 0
     views: int = 8  # training views per target that the model answers, at most
     held_out: int = 12  # held-out views per target, at most
@@ -17,7 +18,7 @@ class Config:
     neighbour_weight: float = 4.0  # of the neighbours' curvature, beside the generic one's 1
     neighbour_rank: int = 48  # low-rank part of the neighbours' curvature
     max_rounds: int = 8
-    factor: float = 10.0  # how far one round takes p(answer) down
+    factor: float = 15.0  # how far one round takes p(answer) down
     depth: float = 1e-4  # p(answer) at which a view counts as forgotten while searching
     kl_budget: float = 0.02  # mean KL on drift prompts at which the path stops, nats
     neighbour_tokens: int = 16  # of a neighbour's reply in the curvature

@@ -33,7 +33,7 @@ class DriftBatch:
     def of(cls, lm: LanguageModel, prompts: Sequence[Prompt], replies: Sequence[str]) -> "DriftBatch":
         """Take the base model's distributions; empty replies are left out."""
         pairs = (lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))
-        batch = collate([example for example in pairs if example], lm.pad, lm.device)
+        batch = collate([example for example in pairs if example], lm.pad, lm.device, lm.opening)
         with torch.no_grad():
             return cls(batch, torch.log_softmax(span_logits(lm.model, batch), dim=-1))
 
@@ -60,6 +60,10 @@ class Generic:
     @classmethod
     def of(cls, lm: LanguageModel, texts: Sequence[str], tokens: int) -> "Generic":
         """Ask the base model."""
+        return cls.told(lm, texts, lm.replies([Prompt(text) for text in texts], tokens))
+
+    @classmethod
+    def told(cls, lm: LanguageModel, texts: Sequence[str], replies: Sequence[str]) -> "Generic":
+        """With the base model's replies at hand."""
         prompts = tuple(Prompt(text) for text in texts)
-        replies = tuple(lm.replies(prompts, tokens))
-        return cls(prompts, replies, DriftBatch.of(lm, prompts, replies))
+        return cls(prompts, tuple(replies), DriftBatch.of(lm, prompts, replies))

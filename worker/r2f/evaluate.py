@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from worker.r2f.drift import Drift, DriftBatch, Generic
 from worker.r2f.language import LanguageModel
@@ -58,23 +59,30 @@ def set_exam(
     generic: Generic,
 ) -> Exam:
     """Ask the base model."""
-    said = _ask(lm, held_out, backward, neighbours)
+    views = [*held_out, *backward]
+    said = iter(
+        lm.replies(
+            [view.prompt for view in views] + [neighbour.prompt for neighbour in neighbours],
+            [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(neighbours),
+        )
+    )
+    front, back, near = (list(islice(said, len(part))) for part in (held_out, backward, neighbours))
     known = [
         lm.example(view.prompt, text, view.answers, view.target)
-        for view, text in zip(held_out, said[0], strict=True)
+        for view, text in zip(held_out, front, strict=True)
         if holds(text, view.answers)
     ]
     examples = [example for example in known if example]
-    views = Forgetting.of(lm, examples) if examples else None
+    answers = Forgetting.of(lm, examples) if examples else None
     base = Replies(
-        _judged_views(held_out, said[0]),
-        _judged_views(backward, said[1]),
+        _judged_views(held_out, front),
+        _judged_views(backward, back),
         tuple(
             Reply(text, not neighbour.answers or holds(text, neighbour.answers))
-            for neighbour, text in zip(neighbours, said[2], strict=True)
+            for neighbour, text in zip(neighbours, near, strict=True)
         ),
         generic.replies[:GENERIC_REPLIES],
-        tuple(views.measure(lm).tolist()) if views else (),
+        tuple(answers.measure(lm).tolist()) if answers else (),
         Drift(0, 0.0, 0.0, 1.0),
     )
     return Exam(
@@ -83,23 +91,34 @@ def set_exam(
         tuple(neighbours),
         generic.prompts[:GENERIC_REPLIES],
         base,
-        views,
+        answers,
         generic.drift,
     )
 
 
 def sit_exam(lm: LanguageModel, exam: Exam) -> Replies:
     """Ask the model as it is now, hooks included."""
-    said = _ask(lm, exam.held_out, exam.reversed, exam.neighbours)
+    views, near = [*exam.held_out, *exam.reversed], [neighbour.prompt for neighbour in exam.neighbours]
+    kept = [reply.text for reply in (*exam.base.reversed, *exam.base.neighbours)]
+    said = iter(
+        lm.replies(
+            [*(view.prompt for view in views), *near, *exam.generic],
+            [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * (len(near) + len(exam.generic)),
+            # all but the views most often get the base model's own reply again
+            guesses=[*[None] * len(exam.held_out), *kept, *exam.base.generic],
+        )
+    )
+    parts = (exam.held_out, exam.reversed, exam.neighbours, exam.generic)
+    front, back, around, generic = (list(islice(said, len(part))) for part in parts)
     neighbours = tuple(
         Reply(text, holds(text, neighbour.answers) if neighbour.answers else _same_start(text, before.text))
-        for neighbour, text, before in zip(exam.neighbours, said[2], exam.base.neighbours, strict=True)
+        for neighbour, text, before in zip(exam.neighbours, around, exam.base.neighbours, strict=True)
     )
     return Replies(
-        _judged_views(exam.held_out, said[0]),
-        _judged_views(exam.reversed, said[1]),
+        _judged_views(exam.held_out, front),
+        _judged_views(exam.reversed, back),
         neighbours,
-        tuple(lm.replies(exam.generic, NEIGHBOUR_TOKENS)),
+        tuple(generic),
         tuple(exam.views.measure(lm).tolist()) if exam.views else (),
         exam.drift.measure(lm),
     )
@@ -107,14 +126,6 @@ def sit_exam(lm: LanguageModel, exam: Exam) -> Replies:
 
 def _judged_views(views: Sequence[View], texts: Sequence[str]) -> tuple[Reply, ...]:
     return tuple(Reply(text, holds(text, view.answers)) for view, text in zip(views, texts, strict=True))
-
-
-def _ask(
-    lm: LanguageModel, held_out: Sequence[View], backward: Sequence[View], neighbours: Sequence[Neighbour]
-) -> tuple[list[str], list[str], list[str]]:
-    views = lm.replies([view.prompt for view in (*held_out, *backward)], VIEW_TOKENS)
-    near = lm.replies([neighbour.prompt for neighbour in neighbours], NEIGHBOUR_TOKENS)
-    return views[: len(held_out)], views[len(held_out) :], near
 
 
 def _same_start(reply: str, before: str) -> bool:

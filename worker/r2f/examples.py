@@ -24,39 +24,74 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded examples; S is the number of span positions over all of them."""
+    """Right-padded examples behind a prefix that many of them share; S is the number of all their span positions.
 
-    ids: Tensor  # (n × T)
-    mask: Tensor  # (n × T)
+    The prefix (a chat template's opening, k tokens) goes through the model once. Rows that start otherwise have it
+    masked out, and all of their tokens in ``ids``.
+    """
+
+    prefix: Tensor  # (k,), empty where nothing is shared
+    ids: Tensor  # (n × T) what follows the prefix
+    mask: Tensor  # (n × (k + T))
+    places: Tensor  # (n × T) position ids
     rows: Tensor  # (S,) which example a span position belongs to
-    positions: Tensor  # (S,)
+    positions: Tensor  # (S,) column of ``ids``
     tokens: Tensor  # (S,)
     weights: Tensor  # (S,) mean over targets' views of the mean over span positions; sums to the number of targets
     firsts: Tensor  # (n,) index into S of each example's first span position
 
+    def only(self, rows: Tensor, spans: Tensor) -> "Batch":
+        """Some rows; ``spans`` (S,) marks their span positions."""
+        own = self.rows[spans]
+        firsts = torch.cumsum(spans, 0)[self.firsts[rows]] - 1
+        longest = int(self.mask[rows, len(self.prefix) :].sum(1).max())
+        return Batch(
+            self.prefix,
+            self.ids[rows, :longest],
+            self.mask[rows, : len(self.prefix) + longest],
+            self.places[rows, :longest],
+            torch.searchsorted(rows, own),
+            self.positions[spans],
+            self.tokens[spans],
+            self.weights[spans],
+            firsts,
+        )
 
-def collate(examples: Sequence[Example], pad: int, device: torch.device | str = "cpu") -> Batch:
-    """Pad examples to one batch."""
-    longest = max(len(example.ids) for example in examples)
+
+def collate(
+    examples: Sequence[Example], pad: int, device: torch.device | str = "cpu", prefix: Sequence[int] = ()
+) -> Batch:
+    """Pad examples to one batch.
+
+    Args:
+        prefix: tokens that many of the examples start with.
+    """
+    k = len(prefix)
+    shared = [k * (e.ids[:k] == tuple(prefix) and e.positions[0] >= k) for e in examples]  # 0 or k tokens each
+    longest = max(len(e.ids) - share for e, share in zip(examples, shared, strict=True))
     ids = torch.full((len(examples), longest), pad, dtype=torch.long)
-    mask = torch.zeros((len(examples), longest), dtype=torch.long)
+    mask = torch.zeros((len(examples), k + longest), dtype=torch.long)
     views = [example.target for example in examples]
     rows: list[int] = []
     positions: list[int] = []
     tokens: list[int] = []
     weights: list[float] = []
     firsts: list[int] = []
-    for row, example in enumerate(examples):
-        ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        mask[row, : len(example.ids)] = 1
+    for row, (example, share) in enumerate(zip(examples, shared, strict=True)):
+        own = example.ids[share:]
+        ids[row, : len(own)] = torch.tensor(own)
+        mask[row, k - share : k] = 1
+        mask[row, k : k + len(own)] = 1
         firsts.append(len(rows))
         rows += [row] * len(example.positions)
-        positions += example.positions
+        positions += [position - share for position in example.positions]
         tokens += example.tokens
         weights += [1.0 / (views.count(example.target) * len(example.positions))] * len(example.positions)
     return Batch(
+        torch.tensor(list(prefix), dtype=torch.long, device=device),
         ids.to(device),
         mask.to(device),
+        (torch.tensor(shared)[:, None] + torch.arange(longest)).to(device),
         torch.tensor(rows, device=device),
         torch.tensor(positions, device=device),
         torch.tensor(tokens, device=device),

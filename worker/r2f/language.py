@@ -1,16 +1,20 @@
 """A causal language model with its tokenizer: replies, sequences and span examples."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice, takewhile
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from worker.r2f.examples import Example
+from worker.r2f.examples import Example, collate
+from worker.r2f.forward import shared_cache, span_logits
 from worker.r2f.sites import Site, find_sites
 from worker.r2f.text import Form, Prompt, find_answer
+
+_MARK = "here goes the prompt"  # shows where the template puts it
 
 
 class PromptTooLongError(ValueError):
@@ -41,6 +45,13 @@ class LanguageModel:
     def end(self) -> int:
         return int(self.tokenizer.eos_token_id)
 
+    @cached_property
+    def opening(self) -> tuple[int, ...]:
+        """The tokens that every chat prompt starts with: the template's, system prompt included."""
+        if not self.tokenizer.chat_template:
+            return ()
+        return tuple(self.encode(self.render(Prompt(_MARK)).partition(_MARK)[0]))
+
     def render(self, prompt: Prompt) -> str:
         """The text that the model sees before its reply."""
         if prompt.form is Form.PLAIN or not self.tokenizer.chat_template:
@@ -59,65 +70,127 @@ class LanguageModel:
             raise PromptTooLongError(PromptTooLongError.__doc__)
         return ids
 
-    def replies(self, prompts: Sequence[Prompt], tokens: int, *, batch: int = 32) -> list[str]:
-        """Greedy replies of at most ``tokens`` new tokens, in the order asked."""
-        return [text for ids in self._generate(prompts, tokens, batch) for text in [self.decode(ids)]]
+    def replies(
+        self,
+        prompts: Sequence[Prompt],
+        tokens: int | Sequence[int],
+        *,
+        guesses: Sequence[str | None] | None = None,
+        batch: int = 64,
+    ) -> list[str]:
+        """Greedy replies, in the order asked.
 
-    def samples(self, prompts: Sequence[Prompt], tokens: int, *, seed: int, batch: int = 32) -> list[str]:
+        Args:
+            tokens: new tokens at most, of all replies or of each. What is asked together shares its way through memory.
+            guesses: what a reply may well be. One forward pass tells how far each holds, and only the rest is
+                generated, as in speculative decoding (Leviathan et al., arXiv 2211.17192) with a draft at hand.
+        """
+        heads = [self.encode(self.render(prompt)) for prompt in prompts]
+        rooms = [tokens] * len(heads) if isinstance(tokens, int) else list(tokens)
+        held: list[list[int]] = [[] for _ in heads]
+        guessed = {
+            n: self._draft(prompt, guess, room)
+            for n, (prompt, guess, room) in enumerate(zip(prompts, guesses or (), rooms, strict=False))
+            if guess is not None
+        }
+        if guessed:
+            for n, ids in zip(guessed, self._held([heads[n] for n in guessed], list(guessed.values())), strict=True):
+                held[n] = ids
+        # a reply that has come to its end, or to its length, needs no more
+        going = [n for n, ids in enumerate(held) if len(ids) < rooms[n] and ids[-1:] != [self.end]]
+        rest = self._generate([heads[n] + held[n] for n in going], [rooms[n] - len(held[n]) for n in going], batch)
+        for n, more in zip(going, rest, strict=True):
+            held[n] += more
+        return [self._text(ids) for ids in held]
+
+    def samples(self, prompts: Sequence[Prompt], tokens: int, *, seed: int, batch: int = 64) -> list[str]:
         """Sampled replies at temperature 1; the seed fixes them."""
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            return [self.decode(ids) for ids in self._generate(prompts, tokens, batch, sample=True)]
+            heads = [self.encode(self.render(prompt)) for prompt in prompts]
+            return [self._text(ids) for ids in self._generate(heads, [tokens] * len(heads), batch, sample=True)]
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
+    def _text(self, reply: list[int]) -> str:
+        return self.decode(token for token in reply if token != self.end)
+
+    def _draft(self, prompt: Prompt, guess: str, tokens: int) -> list[int]:
+        gap = " " if prompt.form is Form.PLAIN else ""
+        return [*self.encode(gap + guess), self.end][:tokens]
+
+    @torch.no_grad()
+    def _held(self, heads: Sequence[list[int]], drafts: Sequence[list[int]]) -> list[list[int]]:
+        """Of every draft what the model says too, and the token that it says next."""
+        cut = [draft[: self.context - len(head)] for head, draft in zip(heads, drafts, strict=True)]
+        examples = [
+            Example((*head, *draft), tuple(range(len(head) - 1, len(head) + len(draft) - 1)), tuple(draft), ())
+            for head, draft in zip(heads, cut, strict=True)
+        ]
+        said = iter(span_logits(self.model, collate(examples, self.pad, self.device, self.opening)).argmax(-1).tolist())
+        held = []
+        for draft in cut:
+            pairs = list(zip(draft, islice(said, len(draft)), strict=True))
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            held.append([token for _, token in pairs[: same + 1]])
+        return held
+
     def _generate(
-        self, prompts: Sequence[Prompt], tokens: int, batch: int, *, sample: bool = False
-    ) -> Iterator[list[int]]:
-        encoded = [self.encode(self.render(prompt)) for prompt in prompts]
+        self, heads: Sequence[list[int]], rooms: Sequence[int], batch: int, *, sample: bool = False
+    ) -> list[list[int]]:
         # prompts of like length share a batch, and the replies come back in the order asked
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+        order = sorted(range(len(heads)), key=lambda index: len(heads[index]))
         replies: dict[int, list[int]] = {}
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            replies |= zip(chosen, self._continue([encoded[index] for index in chosen], tokens, sample), strict=True)
-        for index in range(len(encoded)):
-            yield replies[index]
+            made = self._continue([heads[n] for n in chosen], [rooms[n] for n in chosen], sample)
+            replies |= zip(chosen, made, strict=True)
+        return [replies[n] for n in range(len(heads))]
 
     @torch.no_grad()
-    def _continue(self, rows: Sequence[Sequence[int]], tokens: int, sample: bool) -> list[list[int]]:
+    def _continue(self, rows: Sequence[list[int]], rooms: Sequence[int], sample: bool) -> list[list[int]]:
         """New tokens of every row; a row that has ended leaves the batch, which `generate` would go on computing."""
-        ids, mask = self._left_padded(rows)
-        cache = DynamicCache(config=self.model.config)
+        ids, mask, cache = self._begun(rows)
         replies: list[list[int]] = [[] for _ in rows]
         alive = list(range(len(rows)))
-        for _ in range(tokens):
+        while alive:
             places = (mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
             logits = self.model(
                 input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1
             ).logits[:, -1]
             fresh = torch.multinomial(logits.float().softmax(-1), 1)[:, 0] if sample else logits.argmax(-1)
-            going = fresh != self.end
             for row, token in zip(alive, fresh.tolist(), strict=True):
-                if token != self.end:
-                    replies[row].append(token)
-            if not going.all():
-                kept = going.nonzero()[:, 0]
-                alive = [alive[n] for n in kept.tolist()]
-                if not alive:
-                    break
+                replies[row].append(token)
+            going = [
+                n for n, row in enumerate(alive) if replies[row][-1] != self.end and len(replies[row]) < rooms[row]
+            ]
+            if len(going) < len(alive):
+                kept = torch.tensor(going, dtype=torch.long, device=self.device)
+                alive = [alive[n] for n in going]
                 cache.batch_select_indices(kept)
                 mask, fresh = mask[kept], fresh[kept]
             ids = fresh[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         return replies
 
-    def _left_padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        longest = max(map(len, rows))
-        ids = torch.tensor([[self.pad] * (longest - len(row)) + list(row) for row in rows], device=self.device)
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=self.device)
-        return ids, mask
+    def _begun(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+        """The rows without their shared opening, padded on the left, their mask, and the opening's cache."""
+        k = len(self.opening)
+        shared = [k * (len(row) > k and tuple(row[:k]) == self.opening) for row in rows]
+        if sum(map(bool, shared)) < 2:
+            k, shared = 0, [0] * len(rows)
+        rest = [list(row[share:]) for row, share in zip(rows, shared, strict=True)]
+        longest = max(map(len, rest))
+        pads = [longest - len(row) for row in rest]
+        ids = [[self.pad] * pad + row for pad, row in zip(pads, rest, strict=True)]
+        mask = [
+            [int(share > 0)] * k + [0] * pad + [1] * len(row)
+            for share, pad, row in zip(shared, pads, rest, strict=True)
+        ]
+        opening = torch.tensor(self.opening[:k], dtype=torch.long, device=self.device)
+        cache = shared_cache(self.model, opening, len(rows)) if k else DynamicCache(config=self.model.config)
+        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device), cache
 
     def example(self, prompt: Prompt, reply: str, answers: Sequence[str], target: int = 0) -> Example | None:
         """A view with the answer's tokens in the reply as its span, cut after them; None where the reply lacks it."""

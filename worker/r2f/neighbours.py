@@ -34,25 +34,27 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Disjoint in subjects and in pattern families."""
+    """Those of the banks are disjoint in subjects and in pattern families; those of the request are in both."""
 
     curvature: tuple[Neighbour, ...]
     held_out: tuple[Neighbour, ...]
 
 
 def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedder, config: Config) -> Neighbours:
-    """Neighbours of all targets together, at most ``config.neighbours`` for each use.
+    """Neighbours of all targets together, for each use.
 
-    The request's own come first; then, in turn, other subjects of the same relation, other facts of the same subject,
-    and, where the banks do not know the relation, the prompt with its subject swapped and the facts nearest in meaning.
+    All that the request retains is protected and judged: it is a demand, no sample of one. On top come at most
+    ``config.neighbours`` from the banks, half of the subjects for each use: in turn, other subjects of the same
+    relation, other facts of the same subject, and, where the banks do not know the relation, the prompt with its
+    subject swapped and the facts nearest in meaning.
     """
     forgotten = [answer for fact in facts for answer in fact.answers]
-    pools = []
+    own = _clean(retain, forgotten)
+    sides = []
     for side, group in enumerate(_GROUPS):
-        found = [_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts]
-        pools.append([*retain[side::2], *_in_turn(found)])
-    curvature, held_out = (_clean(pool, forgotten)[: config.neighbours] for pool in pools)
-    return Neighbours(curvature, held_out)
+        found = _in_turn([_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts])
+        sides.append(_clean([*own, *found], forgotten)[: len(own) + config.neighbours])
+    return Neighbours(*sides)
 
 
 _GROUPS: tuple[Group, Group] = ("train", "judge")

@@ -7,7 +7,7 @@ factor. Views whose reply still leaks the answer join in.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,15 +16,16 @@ from torch import Tensor
 from worker.r2f.adaptation import Adaptation, Update, plus
 from worker.r2f.config import Config
 from worker.r2f.curvature import Curvature
-from worker.r2f.decoder import Decoder
 from worker.r2f.drift import DriftBatch
 from worker.r2f.examples import Batch, Example, collate, demoted_mask
 from worker.r2f.forward import span_logits
-from worker.r2f.gradients import Sketcher, random_factors, visiting
+from worker.r2f.gradients import Sketch, Sketcher, aligned_factors, random_factors, visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import softened
 from worker.r2f.lowrank import LowRank
+from worker.r2f.sites import Site
 
+SCOUTS = 2  # views that tell the first round where to look
 MAX_TRIES = 5  # forward passes of one step search
 
 
@@ -63,12 +64,29 @@ class Forgetting:
     @classmethod
     def of(cls, lm: LanguageModel, examples: Sequence[Example]) -> "Forgetting":
         vocabulary = lm.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
-        return cls(collate(examples, lm.pad, lm.device), demoted_mask(examples, vocabulary, lm.device))
+        return cls(collate(examples, lm.pad, lm.device, lm.opening), demoted_mask(examples, vocabulary, lm.device))
+
+    def few(self, count: int) -> "Forgetting":
+        """About so many of the views, evenly chosen."""
+        n = len(self.batch.ids)
+        rows = torch.arange(0, n, -(-n // count), device=self.batch.ids.device)
+        spans = torch.isin(self.batch.rows, rows)
+        return Forgetting(self.batch.only(rows, spans), self.demoted[spans])
 
     def answer(self, logits: Tensor) -> Tensor:
         """p(answer) of every view (n,): the mass on the tokens that may start the answer where its span begins."""
         firsts = self.batch.firsts
         return (torch.softmax(logits.detach()[firsts], dim=-1) * self.demoted[firsts]).sum(-1)
+
+    def even(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of the loss at every span position (S,), and their sum over the log-odds' slopes.
+
+        The softened loss pushes a position's log-odds by its p. A span's later tokens are often sure once the first is
+        given, and would take over: here none counts for more than its view's first token does.
+        """
+        p = (torch.softmax(logits, dim=-1) * self.demoted).sum(-1)  # (S,)
+        share = (p[self.batch.firsts][self.batch.rows] / p.clamp_min(1e-30)).clamp(max=1)
+        return self.batch.weights * share, (self.batch.weights * share * p).sum()
 
     def whole_answer(self, lm: LanguageModel) -> Tensor:
         """The probability of every view's whole span (n,), token after token."""
@@ -83,40 +101,64 @@ class Forgetting:
             return self.answer(span_logits(lm.model, self.batch))
 
 
+# From the LoRA gradients of every site to its full gradient, in factors.
+Decode = Callable[[Sequence[Site], Mapping[str, Sketch]], dict[str, LowRank]]
+
+
 @dataclass(frozen=True)
 class Linearisation:
     """The model as adapted so far, to first order."""
 
     answer: Tensor  # (n,) p(answer)
+    pull: float  # how fast the loss falls when all views' log-odds fall together
     gradient: dict[str, LowRank]
-    loss: float
 
 
 class Linearise:
-    """Takes and decodes the gradient of the unlearning loss; the LoRA factors are drawn once per deletion."""
+    """Takes and decodes the gradient of the unlearning loss, at LoRA factors that follow it.
 
-    def __init__(self, lm: LanguageModel, decoder: Decoder, config: Config) -> None:
-        self._lm, self._decoder = lm, decoder
+    The factors are drawn once per deletion and turned towards the gradient of a few views; after that, each round turns
+    them for the next, whose gradient lies close by. Without ``align`` they stay as drawn.
+    """
+
+    def __init__(self, lm: LanguageModel, decode: Decode, config: Config, *, align: bool = True) -> None:
+        self._lm, self._decode, self._align = lm, decode, align
         drawn = {site.name: random_factors(site, config.sketch_rank, config.seed) for site in lm.sites}
         self._factors = {name: (a.to(lm.device), b.to(lm.device)) for name, (a, b) in drawn.items()}
+        self._aligned = False
 
     def __call__(self, views: Forgetting) -> Linearisation:
-        """One forward and one backward pass.
+        """One forward and one backward pass; in the first round another one over a few views.
 
         Raises:
             NonFiniteGradientError: the loss or a LoRA gradient is NaN or infinite.
         """
+        if self._align and not self._aligned:
+            self.follow(self.sketch(views.few(SCOUTS))[1])
+            self._aligned = True
+        logits, sketches = self.sketch(views)
+        if self._align:
+            self.follow(sketches)
+        gradient = self._decode(self._lm.sites, sketches)
+        return Linearisation(views.answer(logits), float(views.even(logits)[1]), gradient)
+
+    def sketch(self, views: Forgetting) -> tuple[Tensor, dict[str, Sketch]]:
+        """Logits (S × V) and the LoRA gradients of every site at the present factors."""
         sketcher = Sketcher(self._factors)
         with torch.enable_grad(), visiting(self._lm.model, self._lm.sites, sketcher):
             logits = span_logits(self._lm.model, views.batch)
-            loss = (softened(logits, views.batch.tokens, views.demoted) * views.batch.weights).sum()
+            loss = (softened(logits, views.batch.tokens, views.demoted) * views.even(logits.detach())[0]).sum()
             loss.backward()  # type: ignore[no-untyped-call]
-        finite = torch.stack([sketch.y.sum() + sketch.z.sum() for sketch in sketcher.sketches.values()]).isfinite()
-        if not (loss.isfinite() and finite.all()):
+        # the backward pass ends in the first layer: what is not finite anywhere has come down to it
+        ends = [sketcher.sketches[site.name] for site in self._lm.sites if site.layer == self._lm.sites[0].layer]
+        finite = torch.stack([loss.detach(), *(sketch.y.sum() + sketch.z.sum() for sketch in ends)]).isfinite()
+        if not finite.all():
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-        return Linearisation(
-            views.answer(logits), self._decoder(self._lm.sites, sketcher.sketches), float(loss.detach())
-        )
+        return logits.detach(), sketcher.sketches
+
+    def follow(self, sketches: Mapping[str, Sketch]) -> None:
+        """Turn the factors towards the gradient that these sketches have seen."""
+        self._factors = {name: aligned_factors(sketch) for name, sketch in sketches.items()}
 
 
 @dataclass(frozen=True)
@@ -168,15 +210,14 @@ def search_step(measure: Callable[[float], Tensor], first: float, start: float, 
     return chosen, len(trials)
 
 
-def first_step(at: Linearisation, direction: dict[str, LowRank], weights: Tensor, goal: float) -> float:
-    """The step that takes every p(answer) to its share of the goal if the loss were linear.
+def first_step(at: Linearisation, direction: dict[str, LowRank], goal: float) -> float:
+    """The step that takes p(answer) to half the goal if all views' log-odds fell together in a straight line.
 
-    The softened loss is −log(1 − p) plus the anchor's entropy, so its wanted decrease is known in closed form.
+    Log-odds follow a step more evenly than the loss does, whose slope vanishes with p.
     """
     slope = sum(at.gradient[name].inner(direction[name]) for name in direction)
-    shrink = goal / float(at.answer.max())
-    drop = torch.log1p(-at.answer * shrink) - torch.log1p(-at.answer.clamp(max=1 - 1e-6))
-    return float((weights * drop).sum()) / max(slope, 1e-30)
+    height = torch.logit(at.answer.max().clamp(max=1 - 1e-6)) - math.log(goal / 2)
+    return float(height) * at.pull / max(slope, 1e-30)
 
 
 @dataclass(frozen=True)
@@ -184,7 +225,7 @@ class Walker:
     """Takes single rounds on one model."""
 
     lm: LanguageModel
-    linearise: Linearise
+    linearise: Callable[[Forgetting], Linearisation]
     curvature: Curvature
     drift: DriftBatch
     config: Config
@@ -203,7 +244,7 @@ class Walker:
             self.adaptation.use(plus(update, direction, step))
             return views.measure(self.lm)
 
-        first = first_step(at, direction, views.batch.weights[views.batch.firsts], goal)
+        first = first_step(at, direction, goal)
         trial, forwards = search_step(measure, first, worst, goal)
         further = plus(update, direction, trial.step)
         self.adaptation.use(further)
@@ -216,7 +257,7 @@ class Walker:
 
 def walk(
     lm: LanguageModel,
-    decoder: Decoder,
+    linearise: Callable[[Forgetting], Linearisation],
     curvature: Curvature,
     drift: DriftBatch,
     examples: Sequence[Example],
@@ -234,7 +275,7 @@ def walk(
     update: Update = {}
     steps: list[Step] = []
     with Adaptation(lm.model, lm.sites) as adaptation:
-        walker = Walker(lm, Linearise(lm, decoder, config), curvature, drift, config, adaptation)
+        walker = Walker(lm, linearise, curvature, drift, config, adaptation)
         while len(steps) < config.max_rounds:
             if steps and steps[-1].answer_max <= config.depth:
                 adaptation.use(update)

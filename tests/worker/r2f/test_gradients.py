@@ -1,6 +1,7 @@
 """LoRA gradients from hooks are those that autograd finds on a PEFT LoRA model."""
 
 import copy
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -9,39 +10,82 @@ from transformers import PreTrainedModel
 
 from worker.r2f.examples import Batch, Example, collate, demoted_mask
 from worker.r2f.forward import span_logits
-from worker.r2f.gradients import Sketch, Sketcher, aligned_sketch, random_factors, sketch, visiting
+from worker.r2f.gradients import (
+    Factors,
+    Sketch,
+    Sketcher,
+    aligned_factors,
+    aligned_sketch,
+    random_factors,
+    sketch,
+    visiting,
+)
 from worker.r2f.losses import softened
+from worker.r2f.path import Forgetting
 from worker.r2f.sites import MODULES, NoSitesError, find_sites
 
 RANK = 4
 ALPHA = 12  # s = 3, so that a forgotten scale would show
 
 
-def _batch() -> tuple[Batch, torch.Tensor]:
+OPENING = (11, 12, 13, 14)
+
+
+def _batch(prefix: tuple[int, ...] = ()) -> tuple[Batch, torch.Tensor]:
+    """Three examples of different lengths; all but the last start with the opening, as a plain text beside chats."""
     generator = torch.Generator().manual_seed(1)
     examples = []
-    for length in (9, 6, 12):
-        ids = tuple(torch.randint(3, 97, (length,), generator=generator).tolist())
+    for length, start in ((9, OPENING), (7, OPENING), (12, ())):
+        ids = (*start, *torch.randint(3, 97, (length - len(start),), generator=generator).tolist())
         examples.append(Example(ids, (length - 3, length - 2), ids[-2:], ((ids[-2], 5), (ids[-1],))))
-    return collate(examples, 0), demoted_mask(examples, 97)
+    return collate(examples, 0, prefix=prefix), demoted_mask(examples, 97)
 
 
-def _loss(model: PreTrainedModel) -> torch.Tensor:
-    batch, demoted = _batch()
+def _loss(model: PreTrainedModel, prefix: tuple[int, ...] = ()) -> torch.Tensor:
+    batch, demoted = _batch(prefix)
     return (softened(span_logits(model, batch), batch.tokens, demoted) * batch.weights).sum()
 
 
-def _sketches(model: PreTrainedModel, *, aligned: bool) -> dict[str, Sketch]:
-    sites = find_sites(model)
-    factors = {site.name: tuple(f.double() for f in random_factors(site, RANK, 7)) for site in sites}
-    sketcher = Sketcher(factors, aligned=aligned)
-    with visiting(model, sites, sketcher):
-        _loss(model).backward()
+def _factors(model: PreTrainedModel) -> dict[str, Factors]:
+    return {site.name: tuple(f.double() for f in random_factors(site, RANK, 7)) for site in find_sites(model)}
+
+
+def _sketches(
+    model: PreTrainedModel, prefix: tuple[int, ...] = (), factors: Mapping[str, Factors] | None = None
+) -> dict[str, Sketch]:
+    sketcher = Sketcher(factors or _factors(model))
+    with visiting(model, find_sites(model), sketcher):
+        _loss(model, prefix).backward()
     return sketcher.sketches
 
 
+def test_a_shared_opening_changes_no_logit_and_no_gradient(any_family: PreTrainedModel) -> None:
+    (whole, _), (shared, _) = _batch(), _batch(OPENING)
+    assert shared.ids.shape[1] < whole.ids.shape[1] + 1
+    assert shared.mask.shape[1] == shared.ids.shape[1] + len(OPENING)
+    torch.testing.assert_close(span_logits(any_family, shared), span_logits(any_family, whole))
+    apart, together = _sketches(any_family), _sketches(any_family, OPENING)
+    for name, sketch_ in apart.items():
+        torch.testing.assert_close(together[name].y, sketch_.y)
+        torch.testing.assert_close(together[name].z, sketch_.z)
+    other = _sketches(any_family, OPENING[:-1])  # nothing hangs on where the opening is cut
+    torch.testing.assert_close(other[name].y, apart[name].y)
+
+
+def test_a_few_rows_of_a_batch_are_what_they_were(model: PreTrainedModel) -> None:
+    batch, demoted = _batch(OPENING)
+    few = Forgetting(batch, demoted).few(2)
+    assert few.batch.ids.shape[0] == 2
+    kept = torch.isin(batch.rows, torch.tensor([0, 2]))
+    torch.testing.assert_close(span_logits(model, few.batch), span_logits(model, batch)[kept])
+    assert torch.equal(few.batch.tokens, batch.tokens[kept])
+    assert few.batch.rows.tolist() == [0, 0, 1, 1]
+    assert few.batch.firsts.tolist() == [0, 2]
+    assert Forgetting(batch, demoted).few(9).batch.ids.shape == batch.ids.shape
+
+
 def test_hooks_find_the_gradients_of_a_peft_lora_model(any_family: PreTrainedModel) -> None:
-    sketches = _sketches(any_family, aligned=False)
+    sketches = _sketches(any_family)
     sites = find_sites(any_family)
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=sorted(MODULES), lora_dropout=0.0)
     peft = get_peft_model(copy.deepcopy(any_family), config).double()
@@ -67,7 +111,8 @@ def test_the_sketch_is_the_exact_gradient_between_the_factors(model: PreTrainedM
     _loss(whole).backward()
     for site in sites:
         torch.testing.assert_close(exact[site.name], whole.get_submodule(site.name).weight.grad)
-    for name, taken in _sketches(model, aligned=True).items():
+    aligned = {name: aligned_factors(taken) for name, taken in _sketches(model).items()}
+    for name, taken in _sketches(model, factors=aligned).items():
         torch.testing.assert_close(taken.y, exact[name] @ taken.a.T)
         torch.testing.assert_close(taken.z, taken.b.T @ exact[name])
 

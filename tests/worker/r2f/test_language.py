@@ -43,6 +43,40 @@ def test_a_row_that_ends_early_does_not_change_the_others(lm: LanguageModel) -> 
     assert len(shortened[0]) < len(alone[0])
 
 
+def test_a_guess_saves_time_but_never_changes_a_reply(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = lm.replies(PROMPTS, 12)
+    half = [" ".join([*reply.split()[:5], "w50"]) for reply in plain]
+    for guesses in (plain, half, ["w50"] * len(plain), [""] * len(plain), plain[::-1]):
+        assert lm.replies(PROMPTS, 12, guesses=guesses) == plain
+    asked: list[int] = []
+    generate = lm._generate
+
+    def counted(_: LanguageModel, heads: list[list[int]], rooms: list[int], batch: int) -> list[list[int]]:
+        asked.append(len(heads))
+        return generate(heads, rooms, batch)
+
+    monkeypatch.setattr(LanguageModel, "_generate", counted)
+    lm.replies(PROMPTS, 12, guesses=plain)
+    lm.replies(PROMPTS, 12, guesses=half)
+    assert asked == [0, len(PROMPTS)]
+
+
+def test_replies_do_not_depend_on_a_shared_opening(lm: LanguageModel) -> None:
+    chats = [Prompt(text.text) for text in PROMPTS]
+    before = lm.replies([*chats, *PROMPTS], 12)
+    lm.tokenizer.chat_template = "w60 w61 w62 {{ messages[0]['content'] }} w63"
+    fresh = LanguageModel(lm.model, lm.tokenizer, lm.context)
+    assert fresh.opening == tuple(fresh.encode("w60 w61 w62"))
+    spelt = [Prompt(f"w60 w61 w62 {text.text} w63", Form.PLAIN) for text in PROMPTS]
+    assert fresh.replies([*chats, *PROMPTS], 12) == [*lm_alone(fresh, spelt), *before[len(chats) :]]
+    assert fresh.replies([*chats, *PROMPTS], 12)[: len(chats)] != before[: len(chats)]
+
+
+def lm_alone(lm: LanguageModel, prompts: list[Prompt]) -> list[str]:
+    """One at a time: nothing is shared."""
+    return [lm.replies([prompt], 12)[0] for prompt in prompts]
+
+
 def test_samples_are_fixed_by_their_seed(lm: LanguageModel) -> None:
     one = lm.samples(PROMPTS, 12, seed=1)
     assert one == lm.samples(PROMPTS, 12, seed=1)

@@ -4,7 +4,10 @@ import math
 
 import torch
 
-from worker.r2f.path import MAX_TRIES, search_step
+from worker.r2f.examples import Example, collate, demoted_mask
+from worker.r2f.losses import softened
+from worker.r2f.lowrank import LowRank
+from worker.r2f.path import MAX_TRIES, Forgetting, Linearisation, first_step, search_step
 
 
 def test_a_log_linear_answer_is_hit_by_the_second_secant() -> None:
@@ -23,3 +26,28 @@ def test_an_answer_that_no_step_moves_ends_the_search_without_claiming_success()
     trial, forwards = search_step(lambda step: torch.tensor([0.9]), 1.0, 0.9, 0.09)
     assert trial.worst > 0.09 * 1.2
     assert forwards == MAX_TRIES
+
+
+def test_the_first_step_is_exact_where_the_log_odds_fall_in_a_straight_line() -> None:
+    # along its own gradient, of norm 2, the loss falls by 4 a step, and the log-odds of the one view by 4 / p
+    gradient = {"site": LowRank(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0, 1.0]]))}
+    step = first_step(Linearisation(torch.tensor([0.9]), 0.9, gradient), gradient, 0.1)
+    after = math.log(9) - step * 4 / 0.9
+    assert math.isclose(after, math.log(0.05), rel_tol=1e-5)
+
+
+def test_a_later_token_that_is_sure_pushes_no_harder_than_the_first() -> None:
+    example = Example((3, 4, 5, 6), (0, 1, 2), (4, 5, 6), ((4,), (5,), (6,)))
+    views = Forgetting(collate([example], 0), demoted_mask([example], 8))
+    logits = torch.zeros(3, 8)
+    logits[0, 4], logits[1, 5], logits[2, 6] = 0.0, 9.0, -9.0  # p = 1/8, nearly 1, nearly 0
+    weights, pull = views.even(logits)
+    graph = logits.clone().requires_grad_(True)
+    (softened(graph, views.batch.tokens, views.demoted) * weights).sum().backward()
+    pushes = graph.grad[[0, 1, 2], [4, 5, 6]]
+    torch.testing.assert_close(pushes[1], pushes[0])
+    assert 0 < pushes[2] < 1e-3 * pushes[0]  # what is unlikely already is not pushed further
+    torch.testing.assert_close(pushes.sum(), pull)
+    plain = logits.clone().requires_grad_(True)
+    (softened(plain, views.batch.tokens, views.demoted) * views.batch.weights).sum().backward()
+    assert plain.grad[1, 5] > 7 * plain.grad[0, 4]  # what it would be without

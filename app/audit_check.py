@@ -1,0 +1,101 @@
+"""Follows the audit log from its start to its head, and names the first link that does not hold."""
+
+import hmac
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.audit import START, event_hash, head_mac
+from app.database import Database
+from app.models import AuditEvent, AuditHead
+
+BATCH = 1000
+
+
+class Fault(StrEnum):
+    """What is wrong at the first broken link."""
+
+    MISSING = "missing"  # there is no event of this number
+    EDITED = "edited"  # the event is not what was recorded
+    RELINKED = "relinked"  # the event does not follow the one before it
+    TRUNCATED = "truncated"  # the log ends before its head says so
+    UNACCOUNTED = "unaccounted"  # the log goes on behind its head
+    FORGED_HEAD = "forged_head"  # the head was not written by this service
+    NOT_THE_ANCHOR = "not_the_anchor"  # the event is another one than the caller has seen at this place
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A place of the log as somebody has seen it before, for instance on a certificate."""
+
+    sequence: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far the log holds."""
+
+    events: int  # how many were checked and hold
+    head: Anchor  # the last event that holds
+    fault: Fault | None = None
+    sequence: int | None = None  # the number of the first event that does not
+
+    @property
+    def intact(self) -> bool:
+        """Whether the whole log is what was recorded."""
+        return self.fault is None
+
+
+def verify(database: Database, key: bytes, anchor: Anchor | None = None) -> Verdict:
+    """Check every event, in one snapshot.
+
+    Args:
+        anchor: an event that must be in the log; without one, somebody who puts back an old copy of the whole log
+            together with its head of that time is not found out.
+    """
+    with database.snapshot() as session:
+        return _follow(session, key, anchor)
+
+
+def _follow(session: Session, key: bytes, anchor: Anchor | None) -> Verdict:
+    head = session.scalars(select(AuditHead)).one_or_none()
+    last = Anchor(0, START)
+    every = select(AuditEvent).order_by(AuditEvent.id).execution_options(yield_per=BATCH)
+    with closing(session.scalars(every)) as events:
+        for event in events:
+            if fault := _fault(key, last, event, head, anchor):
+                return Verdict(last.sequence, last, fault, last.sequence + 1)
+            last = Anchor(event.id, event.hash)
+            session.expunge(event)
+    return _end(key, last, head, anchor)
+
+
+def _fault(key: bytes, last: Anchor, event: AuditEvent, head: AuditHead | None, anchor: Anchor | None) -> Fault | None:
+    """What is wrong with the event that is read after `last`."""
+    if event.id != last.sequence + 1:
+        return Fault.MISSING
+    if not hmac.compare_digest(event_hash(key, event), event.hash):
+        return Fault.EDITED
+    if event.previous_hash != last.hash:
+        return Fault.RELINKED
+    if anchor is not None and anchor.sequence == event.id and anchor.hash != event.hash:
+        return Fault.NOT_THE_ANCHOR
+    if head is not None and event.id > head.sequence:
+        return Fault.UNACCOUNTED
+    return None
+
+
+def _end(key: bytes, last: Anchor, head: AuditHead | None, anchor: Anchor | None) -> Verdict:
+    """Whether the log ends where its head, and the caller, say."""
+    fault = None
+    if head is None or not hmac.compare_digest(head_mac(key, head.sequence, head.hash), head.mac):
+        fault = Fault.FORGED_HEAD
+    elif last.sequence < head.sequence or (anchor is not None and last.sequence < anchor.sequence):
+        fault = Fault.TRUNCATED
+    elif last.hash != head.hash:
+        fault = Fault.RELINKED
+    return Verdict(last.sequence, last, fault, last.sequence + 1 if fault else None)

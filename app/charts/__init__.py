@@ -1,0 +1,1 @@
+"""The report's figures as pictures: SVG that follows the theme of its page, and PNG."""

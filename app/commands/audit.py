@@ -1,0 +1,41 @@
+"""`r2f audit`."""
+
+from typing import Annotated
+
+import typer
+
+from app.commands.console import exit_codes, out
+from app.supervisor import CommandFailed
+
+app = typer.Typer(help="The audit log.", no_args_is_help=True)
+
+
+@app.command("verify")
+@exit_codes()
+def verify_audit(
+    anchor: Annotated[
+        str | None, typer.Option(help="SEQUENCE:HASH of an event as you have seen it, for instance on a certificate.")
+    ] = None,
+) -> None:
+    """Follow the log from its start to its head; exit code 1, and the first broken link, when it does not hold."""
+    from app.audit_check import Anchor, verify
+    from app.preflight import need_database, settings_of
+    from app.records import open_records
+
+    seen = None
+    if anchor is not None:
+        sequence, _, digest = anchor.partition(":")
+        if not sequence.isdecimal() or len(digest) != 64:
+            raise CommandFailed("An anchor is a sequence number, a colon and a hash of 64 hexadecimal digits.")
+        seen = Anchor(int(sequence), digest)
+    settings = settings_of()
+    need_database(settings)
+    records = open_records(settings)
+    try:
+        verdict = verify(records.database, records.vault.secret("audit"), seen)
+    finally:
+        records.database.close()
+    if not verdict.intact:
+        raise CommandFailed(f"Event {verdict.sequence} is the first that does not hold: {verdict.fault}.")
+    out.print(f"The log holds: {verdict.events} events.")
+    out.print(f"Its head is {verdict.head.sequence}:{verdict.head.hash}", soft_wrap=True)

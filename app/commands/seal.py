@@ -1,0 +1,37 @@
+"""`r2f seal`."""
+
+import typer
+
+from app.commands.console import err, exit_codes
+from app.supervisor import CommandFailed
+
+app = typer.Typer(help="The keys that personal data is sealed with.", no_args_is_help=True)
+
+
+@app.command("rotate")
+@exit_codes()
+def rotate() -> None:
+    """Put a new master key in the old one's place; run it again if it was interrupted. The service may run meanwhile.
+
+    A back-up of the database from before opens only with the key that this destroys: what was purged is gone from
+    back-ups too, and so is everything else in them. Make a new one afterwards.
+    """
+    from app.errors import KeyNotAtHand, SealBroken
+    from app.preflight import need_database, settings_of
+    from app.records import open_records
+    from app.rotation import NotRotatable, Rotation
+
+    settings = settings_of()
+    need_database(settings)
+    records = open_records(settings)
+    try:
+        done = Rotation(records, settings).run()
+    except (NotRotatable, KeyNotAtHand, SealBroken) as error:
+        raise CommandFailed(str(error)) from error
+    finally:
+        records.database.close()
+    err.print(f"The present epoch is {done.epoch}; {done.rewrapped} keys were wrapped anew.")
+    if done.by_hand:
+        err.print("Now take R2F_MASTER_KEY_RETIRING out of every process, restart them, and destroy the old key.")
+    else:
+        err.print(f"Destroyed: {', '.join(done.emptied)}.")

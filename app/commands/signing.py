@@ -1,0 +1,26 @@
+"""`r2f signing`."""
+
+import typer
+
+from app.commands.console import err, exit_codes
+
+app = typer.Typer(help="The keys that certificates are signed with.", no_args_is_help=True)
+
+
+@app.command("rotate")
+@exit_codes()
+def rotate() -> None:
+    """Sign with a new key from now on. The old one's public half stays in /.well-known/jwks.json."""
+    from app.certificates import Certificates
+    from app.preflight import need_database, settings_of
+    from app.records import open_records
+    from app.storage import load_store
+
+    settings = settings_of()
+    need_database(settings)
+    records = open_records(settings)
+    try:
+        key_id = Certificates(records, load_store(settings)).rotate()
+    finally:
+        records.database.close()
+    err.print(f"Certificates are signed with {key_id} from now on.")

@@ -1,0 +1,88 @@
+"""What the queue page shows: how many deletions wait, run and are late, and which ones run."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, defer
+
+from app import clock
+from app.database import Database
+from app.models import AuditEvent, Deletion, Status
+
+OPEN = (Status.QUEUED, Status.RUNNING, Status.NEEDS_REVIEW, Status.FAILED)  # their subject still waits for an answer
+SOON = timedelta(days=7)
+MOST_RUNNING = 20
+HEAVY = [defer(column) for column in (Deletion.sealed_payload, Deletion.sealed_evidence)]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The queue at one moment."""
+
+    counts: Mapping[str, Mapping[Status, int]]  # by model
+    overdue: int
+    due_soon: int
+    running: Sequence[Deletion]
+
+    def total(self, status: Status) -> int:
+        """Deletions with a status, of every model."""
+        return sum(counts.get(status, 0) for counts in self.counts.values())
+
+
+def overview(database: Database, tenant: str, models: Sequence[str]) -> Overview:
+    """Count what is open. What has ended is not counted: it is the most by far, and nobody has to act on it."""
+    now = clock.now()
+    with database.read() as session:
+        return Overview(
+            counts=_counts(session, tenant, models),
+            overdue=_due(session, tenant, before=now),
+            due_soon=_due(session, tenant, after=now, before=now + SOON),
+            running=list(
+                session.scalars(
+                    select(Deletion)
+                    .options(*HEAVY)
+                    .where(Deletion.tenant == tenant, Deletion.model.in_(models), Deletion.status == Status.RUNNING)
+                    .order_by(Deletion.id)
+                    .limit(MOST_RUNNING)
+                )
+            ),
+        )
+
+
+def _counts(session: Session, tenant: str, models: Sequence[str]) -> Mapping[str, Mapping[Status, int]]:
+    counts: dict[str, Counter[Status]] = {model: Counter() for model in models}
+    wanted = (
+        select(Deletion.model, Deletion.status, func.count())
+        .where(Deletion.tenant == tenant, Deletion.model.in_(models), Deletion.status.in_(OPEN))
+        .group_by(Deletion.model, Deletion.status)
+    )
+    for model, status, count in session.execute(wanted):
+        counts[model][status] = count
+    return counts
+
+
+def _due(session: Session, tenant: str, *, before: datetime, after: datetime | None = None) -> int:
+    wanted = select(func.count()).select_from(Deletion)
+    wanted = wanted.where(Deletion.tenant == tenant, Deletion.status.in_(OPEN), Deletion.due_at < before)
+    if after is not None:
+        wanted = wanted.where(Deletion.due_at >= after)
+    return session.scalar(wanted) or 0
+
+
+def events(database: Database, tenant: str, limit: int, before: int | None) -> Sequence[AuditEvent]:
+    """What happened to a tenant's records before an event, newest first."""
+    wanted = select(AuditEvent).where(AuditEvent.tenant == tenant)
+    if before is not None:
+        wanted = wanted.where(AuditEvent.id < before)
+    with database.read() as session:
+        return list(session.scalars(wanted.order_by(AuditEvent.id.desc()).limit(limit)))
+
+
+def history(database: Database, deletion_id: str) -> Sequence[AuditEvent]:
+    """What happened to a deletion, in order."""
+    with database.read() as session:
+        wanted = select(AuditEvent).where(AuditEvent.deletion_id == deletion_id).order_by(AuditEvent.id)
+        return list(session.scalars(wanted))

@@ -1,0 +1,98 @@
+"""Purging: the key of a request is destroyed, and with it all that the request said; figures and receipts stay.
+
+It happens some days after a deletion is done, or when an operator says so. What failed is kept until then: it is owed.
+"""
+
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import delete, select, update
+
+from app import audit, clock, duties
+from app.certificates import Certificates
+from app.database import Database
+from app.errors import ArtefactMissing
+from app.masterkeys import MasterKeys
+from app.models import Artefact, Certificate, Deletion, Outcome, Status
+from app.personal_data import purge
+from app.settings import Settings
+from app.storage import Store
+
+DUTY = "purge"
+SECONDS = 60.0
+BATCH = 200
+ACTOR = "purger"
+DONE = (Status.COMPLETED, Status.CANCELED)  # nothing more is owed
+_log = structlog.get_logger(__name__)
+
+
+class Purger:
+    """Certifies what is completed, purges what is done, and removes adapters whose time is over."""
+
+    def __init__(
+        self, database: Database, keys: MasterKeys, store: Store, certificates: Certificates, settings: Settings
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._store = store
+        self._certificates = certificates
+        self._grace = timedelta(days=settings.purge_days)
+        self._retention = timedelta(days=settings.adapter_days) if settings.adapter_days else None
+        self._owner = uuid4().hex
+
+    def sweep(self) -> bool:
+        """Do the round, unless another process has the duty; whether it was done."""
+        self._keys.refresh()  # lets go of a master key that was rotated away
+        now = clock.now()
+        if not duties.take(self._database, DUTY, self._owner, now, SECONDS * 2):
+            return False
+        self._certify()
+        self._purge(now)
+        if self._retention is not None:
+            self._expire(now - self._retention, now)
+        return True
+
+    def pause(self, usual: float) -> float:
+        """Seconds until the next round."""
+        return usual
+
+    def _certify(self) -> None:
+        """Issue what nobody has asked for yet, while everything that it states is there."""
+        certified = select(Certificate.deletion_id).where(Certificate.deletion_id == Deletion.id).exists()
+        wanted = select(Deletion).where(Deletion.status == Status.COMPLETED, ~certified).limit(BATCH)
+        with self._database.read() as session:
+            rows = list(session.scalars(wanted))
+        for row in rows:
+            try:
+                self._certificates.of(row)
+            except ArtefactMissing:
+                _log.error("an adapter is not in the store", deletion_id=row.id)
+
+    def _purge(self, now: datetime) -> None:
+        due = select(Deletion.id).where(
+            Deletion.status.in_(DONE), Deletion.finished_at <= now - self._grace, Deletion.purged_at.is_(None)
+        )
+        while True:
+            with self._database.write() as session:
+                ids = list(session.scalars(due.limit(BATCH).with_for_update(skip_locked=True)))
+                for deletion_id in ids:
+                    purge(session, deletion_id, now, ACTOR)
+            if len(ids) < BATCH:
+                return
+
+    def _expire(self, before: datetime, now: datetime) -> None:
+        due = select(Deletion.id, Deletion.tenant, Deletion.lease_token).where(
+            Deletion.outcome == Outcome.FORGOTTEN,
+            Deletion.status == Status.COMPLETED,
+            Deletion.finished_at <= before,
+            Deletion.adapter_expired_at.is_(None),
+        )
+        with self._database.write() as session:
+            rows = session.execute(due.limit(BATCH).with_for_update(skip_locked=True)).all()
+            for row in rows:
+                session.execute(delete(Artefact).where(Artefact.deletion_id == row.id))
+                session.execute(update(Deletion).where(Deletion.id == row.id).values(adapter_expired_at=now))
+                audit.record(session, now, row.tenant, ACTOR, "adapter.expired", row.id)
+        for row in rows:
+            self._store.delete(row.id, below=row.lease_token + 1)

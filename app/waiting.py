@@ -1,0 +1,32 @@
+"""What a deletion that nobody works on is waiting for."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from app.models import Status
+
+
+class Waiting(StrEnum):
+    """What has to happen before a deletion goes on."""
+
+    WORKER = "worker"  # one takes it, for the first time or after another has fallen silent
+    RETRY = "retry"  # the pause after a failed run ends
+
+
+class _Row(Protocol):
+    @property
+    def status(self) -> Status: ...
+    @property
+    def not_before(self) -> datetime | None: ...
+    @property
+    def lease_expires_at(self) -> datetime | None: ...
+
+
+def waiting_for(row: _Row, now: datetime) -> Waiting | None:
+    """None while a worker holds its lease, and once it has ended or waits for a review."""
+    if row.status == Status.QUEUED:
+        return Waiting.RETRY if row.not_before is not None and row.not_before > now else Waiting.WORKER
+    if row.status == Status.RUNNING and row.lease_expires_at is not None and row.lease_expires_at < now:
+        return Waiting.WORKER
+    return None

@@ -1,0 +1,186 @@
+"""The pages in a real browser: no error, no barrier, no overflow, in both themes and on a phone; and they are live."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Dialog, expect
+
+from app.access import DEFAULT_TENANT, Scope
+from app.models import Stage
+from app.report import VerdictKind
+from app.settings import Settings
+from tests.app.test_report_page import FullPipeline
+from tests.browser import Visit, launched
+from tests.conftest import FRANCE, FakePipeline, worker_on
+from tests.serving import Served, serving
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of this file."""
+    with launched() as running:
+        yield running
+
+
+@pytest.fixture
+def served(tmp_path: Path, sqlite_template: Path) -> Iterator[Served]:
+    """A running service; what browsers see does not depend on the kind of database."""
+    (tmp_path / "r2f.db").write_bytes(sqlite_template.read_bytes())
+    with serving(Settings(data_dir=tmp_path, watch_seconds=0.05, log_level="WARNING")) as running:
+        yield running
+
+
+def submit(served: Served) -> str:
+    made: str = httpx.post(f"{served.url}/deletions", json=FRANCE).json()["id"]
+    return made
+
+
+def paths(served: Served) -> list[str]:
+    """Every page, of a service with something of each kind to show."""
+    done = submit(served)
+    bench = worker_on(served.services, FullPipeline())
+    bench.runner.work()
+    running = submit(served)
+    claim = bench.leases.claim(str(FRANCE["model"]), "wrk_test")
+    assert claim is not None
+    bench.leases.renew(claim, Stage.UNLEARNING, 0.5)
+    return [
+        "/",
+        "/ui/login",
+        "/ui/audit",
+        "/ui/workers",
+        "/ui/models",
+        f"/ui/deletions/{running}",
+        f"/deletions/{done}/report",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_errors_or_barriers(browser: Browser, served: Served, scheme):
+    for width in (1280, 390):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
+        for path in paths(served) if width == 1280 else ["/"]:
+            visit = Visit(context.new_page())
+            visit.page.goto(served.url + path)
+            assert visit.wrong == [], path
+            assert visit.barriers() == [], (path, scheme, width)
+            assert not visit.overflows(), (path, width)
+        context.close()
+
+
+def test_the_check_for_barriers_can_fail(browser: Browser):
+    visit = Visit(browser.new_page())
+    visit.page.set_content('<p style="color:#ccc;background:#fff">pale</p><input>')
+    assert {barrier.partition(":")[0] for barrier in visit.barriers()} >= {"color-contrast", "label"}
+
+
+def test_a_deletion_is_shown_live_to_its_end(browser: Browser, served: Served):
+    deletion_id = submit(served)
+    visit = Visit(browser.new_page())
+    visit.page.goto(f"{served.url}/ui/deletions/{deletion_id}")
+    badge = visit.page.locator(".head .badge").first
+    expect(badge).to_have_text("queued")
+
+    def see(stage: Stage) -> None:
+        expect(badge).to_have_text("running")
+        if stage is not Stage.VIEWS:
+            expect(visit.page.locator(".stages .now")).to_have_text(list(Stage)[list(Stage).index(stage) - 1])
+
+    worker_on(served.services, FakePipeline(meanwhile=see)).runner.work()
+    expect(badge).to_have_text("forgotten")
+    assert visit.wrong == []
+
+
+def test_the_queue_renews_itself(browser: Browser, served: Served):
+    visit = Visit(browser.new_page())
+    visit.page.goto(served.url)
+    expect(visit.page.get_by_text("No deletion yet")).to_be_visible()
+    submit(served)
+    expect(visit.page.locator("#tile-queued b")).to_have_text("1")
+
+
+def test_the_theme_can_be_chosen_and_stays(browser: Browser, served: Served):
+    context = browser.new_context(color_scheme="light")
+    page = context.new_page()
+    page.goto(served.url)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    button = page.get_by_role("button", name=re.compile("Theme"))
+    button.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert page.evaluate(ground) != light
+    page.goto(f"{served.url}/ui/workers")
+    assert page.evaluate(ground) != light
+    expect(button).to_have_text("Theme: dark")
+    context.close()
+
+
+def test_the_keyboard_reaches_the_content_first_and_then_everything(browser: Browser, served: Served):
+    submit(served)
+    page = browser.new_page()
+    page.goto(served.url)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    reached = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.name || ''"))
+    assert {"status", "model", "reference", "tile-queued"} <= set(reached)
+    assert any(name.startswith("row-del_") for name in reached)
+
+
+def test_the_openapi_page_works_without_the_internet(browser: Browser, served: Served):
+    visit = Visit(browser.new_page())
+    visit.page.goto(f"{served.url}/docs#/deletions/submit_deletion")
+    visit.page.get_by_role("button", name="Execute").click()
+    expect(visit.page.locator(".live-responses-table .response-col_status").last).to_contain_text("202")
+    assert visit.wrong == []
+
+
+def test_an_adapter_is_approved_after_a_question_and_only_then(browser: Browser, served: Served):
+    deletion_id = submit(served)
+    worker_on(served.services, FakePipeline(VerdictKind.MISSED)).runner.work()
+    visit = Visit(browser.new_page())
+    visit.page.goto(f"{served.url}/ui/deletions/{deletion_id}")
+    asked: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        if len(asked) == 1:
+            dialog.dismiss()
+        else:
+            dialog.accept()
+
+    visit.page.on("dialog", answer)
+    approve = visit.page.get_by_role("button", name="Approve")
+    approve.click()
+    expect(visit.page.locator(".head .badge").first).to_have_text("needs review")
+    assert httpx.get(f"{served.url}/deletions/{deletion_id}").json()["status"] == "needs_review"
+    approve.click()
+    expect(visit.page.get_by_text("Approved: the adapter is published.")).to_be_visible()
+    expect(visit.page.get_by_role("link", name="Download the adapter")).to_be_visible()
+    assert "although it is held back" in asked[1]
+    assert visit.wrong == []
+
+
+def test_an_operator_logs_in_acts_and_logs_out(browser: Browser, served: Served):
+    deletion_id = submit(served)
+    token = served.services.keys.create(DEFAULT_TENANT, "test", frozenset(Scope)).token
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{served.url}/ui/deletions/{deletion_id}")
+    page.get_by_label("API key").fill(token)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(deletion_id)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".head .badge").first).to_have_text("canceled")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    page.goto(served.url)
+    expect(page.get_by_label("API key")).to_be_visible()
+    context.close()

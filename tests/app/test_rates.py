@@ -1,0 +1,94 @@
+"""A key that calls too often is told when to come back; whoever counts, and whether or not Redis answers."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.access import LOCAL, Caller, Scope
+from app.errors import TooManyRequests
+from app.rates import Rates
+from app.settings import Settings
+from tests.conftest import caller, wired
+
+ONE, OTHER = (Caller("acme", frozenset(Scope), f"key_{number}") for number in (1, 2))
+
+
+def used_up(rates: Rates, who: Caller, limit: int) -> TooManyRequests:
+    """What a caller hears after as many calls as it has."""
+    for _ in range(limit):
+        rates.count(who)
+    with pytest.raises(TooManyRequests) as refused:
+        rates.count(who)
+    return refused.value
+
+
+def test_each_key_has_its_own_minute(settings: Settings):
+    rates = Rates(settings.model_copy(update={"rate_limit": 3}))
+    assert 1 <= int(used_up(rates, ONE, 3).headers["Retry-After"]) <= 120
+    used_up(rates, OTHER, 3)
+    for _ in range(10):
+        rates.count(LOCAL)
+
+
+def test_processes_that_share_a_redis_share_the_count(settings: Settings):
+    limited = settings.model_copy(update={"rate_limit": 3})
+    used_up(Rates(limited), ONE, 3)
+    neighbour = Rates(limited)
+    if settings.broker_url.startswith("redis"):
+        with pytest.raises(TooManyRequests):
+            neighbour.count(ONE)
+    else:
+        neighbour.count(ONE)
+
+
+def test_without_its_redis_each_process_counts_alone():
+    rates = Rates(Settings(broker_url="redis://127.0.0.1:1/0", rate_limit=3))
+    used_up(rates, ONE, 3)
+
+
+def test_the_caller_is_told_how_long_to_wait(settings: Settings):
+    with caller(settings.model_copy(update={"rate_limit": 2})) as client:
+        made = wired(client).keys.create("acme", "x", frozenset({Scope.DELETIONS_READ}))
+        header = {"Authorization": f"Bearer {made.token}"}
+        answers = [client.get("/deletions", headers=header) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].json()["type"] == "/problems/too-many-requests"
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+WRONG = {"Authorization": "Bearer r2f_" + "0" * 16 + "_" + "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "usual"),
+    [
+        ("GET", "/deletions", 401),
+        ("GET", "/readyz", 200),
+        ("GET", "/metrics", 200),
+        ("POST", "/session", 401),
+        ("GET", "/.well-known/jwks.json", 200),
+        ("GET", "/session", 401),
+    ],
+)
+def test_an_address_without_a_key_has_a_minute_of_its_own(settings: Settings, method: str, path: str, usual: int):
+    limits = {"stranger_limit": 3, "authentication": "required"}
+    with caller(settings.model_copy(update=limits), **WRONG) as stranger:
+        body = {"key": "r2f_x"} if method == "POST" else None
+        answers = [stranger.request(method, path, json=body).status_code for _ in range(4)]
+        assert answers == [usual, usual, usual, 429]
+        assert stranger.get("/healthz").status_code == 200
+        made = wired(stranger).keys.create("acme", "x", frozenset(Scope))
+        known = {"Authorization": f"Bearer {made.token}"}
+        assert stranger.get("/deletions", headers=known).status_code == 200  # no stranger can lock a key out
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/deletions", "/nowhere", "/openapi.json", "/docs", "/", "/problems"])
+def test_every_answer_tells_browsers_to_take_care(client: TestClient, path: str):
+    headers = client.get(path).headers
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] in ("no-referrer", "same-origin")
+    assert headers["cache-control"] == "no-store"
+    assert "strict-transport-security" not in headers

@@ -1,0 +1,61 @@
+"""The unlearning table: disjoint halves of facts, intervals over facts, and clear words about bad data."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.unlearning import BadData, facts, interval, run, table
+
+MODEL = "smollm2-135m-instruct"
+
+
+def _data(folder: Path, lines: list[str]) -> Path:
+    (folder / "known_1000").mkdir()
+    (folder / "known_1000" / "questions.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def _fact(number: int) -> str:
+    return json.dumps({"question": f"What is {number}?", "answer": str(number), "answer_group": f"g{number % 3}"})
+
+
+def test_reported_facts_and_those_for_tuning_are_disjoint(tmp_path: Path) -> None:
+    data = _data(tmp_path, [_fact(n) for n in range(20)])
+    reported, tuning = ({r.targets[0].prompt for r in facts(MODEL, data, tuning=half)} for half in (False, True))  # type: ignore[union-attr]
+    assert len(reported) == len(tuning) == 10
+    assert reported.isdisjoint(tuning)
+
+
+def test_facts_come_from_every_group_in_turn(tmp_path: Path) -> None:
+    data = _data(tmp_path, [_fact(n) for n in range(20)])
+    first = [int(r.targets[0].answer) % 3 for r in facts(MODEL, data)[:3]]  # type: ignore[union-attr]
+    assert sorted(first) == [0, 1, 2]
+
+
+def test_bad_data_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="give the folder"):
+        facts(MODEL, tmp_path)
+    with pytest.raises(BadData, match=r"questions\.jsonl:2 is not a fact"):
+        facts(MODEL, _data(tmp_path, [_fact(0), "{}"]))
+
+
+def test_intervals_are_over_facts_and_not_over_seeds() -> None:
+    one_fact = [{"fact": 0, "kl": value} for value in (0.0, 1.0)]
+    assert interval(one_fact, "kl") == "0.5 (0.5–0.5)"
+    two_facts = [{"fact": n, "kl": float(n)} for n in range(2)]
+    assert interval(two_facts, "kl") == "0.5 (0–1)"
+    assert interval([], "kl") == "–"
+
+
+def test_failures_are_counted_and_not_averaged() -> None:
+    rows = [{"fact": 0, "method": "npo", "failed": "Diverged"}, {"fact": 1, "method": "npo", "success": 1.0}]
+    assert "| npo | 2 | 1 | 1 (1–1) |" in table(rows)
+
+
+def test_what_is_in_the_file_is_not_run_again(tmp_path: Path) -> None:
+    data, out = _data(tmp_path, [_fact(n) for n in range(4)]), tmp_path / "rows.jsonl"
+    rows = [{"fact": n, "seed": 0, "method": "not_known"} for n in range(2)]
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # no model is given: asking one would raise
+    assert run(None, facts(MODEL, data), [], wanted=2, seeds=1, out=out, progress=lambda share: None) == rows  # type: ignore[arg-type]

@@ -1,0 +1,105 @@
+"""Every method forgets a memorised fact, leaves the model untouched, and does the same again for the same seed."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from app import adapters
+from app.methods import WITHOUT_ADAPTER, Method
+from worker.baselines.catalogue import BASELINES
+from worker.baselines.task import NoExamplesError, Task, Unlearned
+from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.adapter import adapter_files
+from worker.r2f.compression import compress
+
+# the tiny model is far from a language model in scale: rates are its own, everything else is the method's
+RATES = {Method.RMU: 3e-2, Method.FLAT: 2e-2, Method.SKU: 1e-2, Method.DEEPCUT: 1e-2}
+ADAPTING = sorted(set(BASELINES) - {Method.ECO, Method.LOGIT_FILTRATION})
+
+
+def _run(method: Method, task: Task) -> Unlearned | Callable[[], AbstractContextManager[None]]:
+    unlearner: Any = BASELINES[method]
+    if hasattr(unlearner, "training"):
+        unlearner = replace(unlearner, training=replace(unlearner.training, rate=RATES.get(method, 1e-2)))
+    if method is Method.ECO:
+        unlearner = replace(unlearner, strength=5.0)
+    return unlearner(task)
+
+
+def _update(method: Method, task: Task) -> Update:
+    done = _run(method, task)
+    assert isinstance(done, Unlearned)
+    return done.update
+
+
+def test_every_name_has_a_method() -> None:
+    assert set(BASELINES) == set(Method) - {Method.R2F}
+    assert set(BASELINES) >= WITHOUT_ADAPTER
+
+
+def test_the_control_the_model_knows_what_is_forgotten_and_kept(
+    held_out: Callable[[], float], kept: Callable[[], float]
+) -> None:
+    assert held_out() > 0.9
+    assert kept() > 0.9
+
+
+@pytest.mark.parametrize("method", ADAPTING)
+def test_a_phrasing_that_no_method_saw_loses_its_answer(
+    method: Method, task: Task, held_out: Callable[[], float], kept: Callable[[], float]
+) -> None:
+    weights = {name: weight.clone() for name, weight in task.lm.model.named_parameters()}
+    update = _update(method, task)
+    assert set(update) == {site.name for site in task.lm.sites}
+    with Adaptation(task.lm.model, task.lm.sites) as adaptation:
+        adaptation.use(update)
+        assert held_out() < 0.5
+    assert held_out() > 0.9
+    assert all(torch.equal(weight, weights[name]) for name, weight in task.lm.model.named_parameters())
+    assert not any(module._forward_hooks for module in task.lm.model.modules())
+    assert kept() > 0.9
+
+
+@pytest.mark.parametrize("method", [Method.ECO, Method.LOGIT_FILTRATION])
+def test_an_intervention_forgets_inside_its_context_and_keeps_the_rest(
+    method: Method, task: Task, held_out: Callable[[], float], kept: Callable[[], float]
+) -> None:
+    intervene = _run(method, task)
+    assert not isinstance(intervene, Unlearned)
+    with intervene():
+        assert held_out() < 0.5
+        assert kept() > 0.5
+    assert held_out() > 0.9
+    assert not any(module._forward_hooks for module in task.lm.model.modules())
+
+
+@pytest.mark.parametrize("method", [Method.NPO, Method.DEEPCUT, Method.SKU, Method.LORA_MULTI])
+def test_the_seed_fixes_the_update(method: Method, task: Task, other_seed: Task) -> None:
+    first, again, other = _update(method, task), _update(method, task), _update(method, other_seed)
+    assert all(torch.equal(part.left, again[name].left) for name, part in first.items())
+    assert any(
+        not torch.equal(part.left @ part.right, other[name].left @ other[name].right) for name, part in first.items()
+    )
+
+
+@pytest.mark.parametrize("method", [Method.NPO, Method.SCRUB, Method.ECO, Method.RMU])
+def test_methods_that_keep_by_example_say_so_when_there_is_none(method: Method, task: Task) -> None:
+    with pytest.raises(NoExamplesError, match="nothing to keep"):
+        _run(method, replace(task, retain=(), retain_prompts=()))
+
+
+@pytest.mark.parametrize("method", [Method.RMU, Method.FULL_GRADIENT])
+def test_updates_are_compressed_and_written_as_r2fs_are(
+    method: Method, task: Task, held_out: Callable[[], float]
+) -> None:
+    lm, rank = task.lm, task.config.adapter_rank
+    small = compress(_update(method, task), lm.sites, task.curvature, task.config.damping, rank)
+    files = adapter_files(small, lm.sites, rank, model="tiny", revision=None, digest="d")
+    adapters.validate(files, "tiny")
+    with Adaptation(lm.model, lm.sites) as adaptation:
+        adaptation.use(small)
+        assert held_out() < 0.5

@@ -1,0 +1,48 @@
+"""What a deletion protects and judges: all that the request retains, and the banks' neighbours on top."""
+
+import torch
+
+from worker.r2f.config import Config
+from worker.r2f.neighbours import Neighbour, propose
+from worker.r2f.text import Prompt
+from worker.r2f.views import Fact
+
+FRANCE = Fact("What is the capital of France?", ("Paris",))
+CONFIG = Config(neighbours=6)
+
+
+def alike(texts):
+    """An embedder to which every text means the same."""
+    return torch.ones(len(texts), 4) / 2
+
+
+def own(*prompts):
+    return [Neighbour(Prompt(prompt), ("yes",), "request") for prompt in prompts]
+
+
+def test_all_that_a_request_retains_is_protected_and_judged():
+    retain = own("Is water wet?", "Is fire hot?", "Is ice cold?")
+    near = propose([FRANCE], retain, alike, CONFIG)
+    for side in (near.curvature, near.held_out):
+        assert list(side[:3]) == retain
+        assert len(side) == 3 + CONFIG.neighbours
+
+
+def test_neighbours_of_the_banks_are_for_one_use_only():
+    near = propose([FRANCE], [], alike, CONFIG)
+    asked = {neighbour.prompt.text for neighbour in near.curvature}
+    assert asked.isdisjoint(neighbour.prompt.text for neighbour in near.held_out)
+    protected = {
+        answer for neighbour in near.curvature if neighbour.source == "relation" for answer in neighbour.answers
+    }
+    judged = {answer for neighbour in near.held_out if neighbour.source == "relation" for answer in neighbour.answers}
+    assert protected
+    assert judged
+    assert protected.isdisjoint(judged)
+
+
+def test_nothing_that_must_go_is_protected():
+    retain = own("Is Paris a city?", "Is water wet?")
+    near = propose([FRANCE], retain, alike, CONFIG)
+    assert [neighbour.prompt.text for neighbour in near.curvature if neighbour.source == "request"] == ["Is water wet?"]
+    assert not any("Paris" in answer for side in (near.curvature, near.held_out) for n in side for answer in n.answers)

@@ -1,0 +1,142 @@
+"""Updates along gradients, by the same path as R2F: the same loss, rounds, depth, search and preconditioner.
+
+FullGrad and the LoRA-gradient updates of the paper (appendix B) differ from R2F in the gradient alone, so they are the
+same walk with another linearisation. That makes the comparison one of gradients, not of step sizes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from worker.baselines.task import Task, Unlearned
+from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.config import Config
+from worker.r2f.curvature import Curvature, Moment
+from worker.r2f.decoder import assemble, depth_of, spectrum
+from worker.r2f.examples import Example
+from worker.r2f.forward import span_logits
+from worker.r2f.gradients import Sketcher, random_factors, visiting
+from worker.r2f.language import LanguageModel
+from worker.r2f.losses import softened
+from worker.r2f.lowrank import LowRank
+from worker.r2f.path import Forgetting, Linearisation, Linearise, NonFiniteGradientError, Step, Walker
+from worker.r2f.sites import Site
+
+
+class ExactGradient(Linearise):
+    """G = DᵀX of every site, exactly: kept as the factors D and X where those are smaller than G."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self._lm = lm
+
+    def __call__(self, views: Forgetting) -> Linearisation:
+        gradient: dict[str, LowRank] = {}
+
+        def visit(site: Site, x: Tensor, d: Tensor) -> None:
+            some = d.abs().amax(1) > 0  # padding adds nothing
+            fresh, known = LowRank(d[some].T, x[some]), gradient.get(site.name)
+            gradient[site.name] = collapsed(known.plus(fresh) if known else fresh)  # a shared opening comes apart
+
+        with torch.enable_grad(), visiting(self._lm.model, self._lm.sites, visit):
+            answer, pull = _backward(self._lm, views)
+        if not all(part.left.isfinite().all() and part.right.isfinite().all() for part in gradient.values()):
+            raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
+        return Linearisation(answer, pull, gradient)
+
+
+class LoraGradient(Linearise):
+    """What LoRA-only unlearning applies: the gradient seen through fixed random factors.
+
+    One-sided it is GAᵀA (PEFT's start, B = 0); two-sided GAᵀA + BBᵀG − BBᵀGAᵀA.
+    """
+
+    def __init__(self, lm: LanguageModel, config: Config, *, two_sided: bool) -> None:
+        self._lm, self._two_sided = lm, two_sided
+        drawn = {site.name: random_factors(site, config.sketch_rank, config.seed) for site in lm.sites}
+        self._factors = {
+            name: (a.to(lm.device, lm.model.dtype), b.to(lm.device, lm.model.dtype)) for name, (a, b) in drawn.items()
+        }
+
+    def __call__(self, views: Forgetting) -> Linearisation:
+        sites, sketcher = self._lm.sites, Sketcher(self._factors)
+        with torch.enable_grad(), visiting(self._lm.model, sites, sketcher):
+            answer, pull = _backward(self._lm, views)
+        taken = sketcher.sketches
+        if not all((sketch.y.sum() + sketch.z.sum()).isfinite() for sketch in taken.values()):
+            raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
+        if not self._two_sided:
+            return Linearisation(answer, pull, {name: LowRank(sketch.y, sketch.a) for name, sketch in taken.items()})
+        s = spectrum(sites, taken, depth_of(sites))
+        return Linearisation(answer, pull, assemble(sites, taken, s, torch.zeros_like(s.sigma)))
+
+
+def _backward(lm: LanguageModel, views: Forgetting) -> tuple[Tensor, float]:
+    """p(answer) of every view (n,) and the loss's pull, as R2F takes them; gradients reach whoever visits."""
+    logits = span_logits(lm.model, views.batch)
+    weights, pull = views.even(logits.detach())
+    loss = (softened(logits, views.batch.tokens, views.demoted) * weights).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    if not loss.isfinite():
+        raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
+    return views.answer(logits), float(pull)
+
+
+def collapsed(part: LowRank) -> LowRank:
+    """The same matrix with the inner dimension no larger than the smaller outer one."""
+    d_out, d_in = part.left.shape[0], part.right.shape[1]
+    if part.rank <= min(d_out, d_in):
+        return part
+    whole = part.left @ part.right
+    if d_in <= d_out:
+        return LowRank(whole, torch.eye(d_in, dtype=whole.dtype, device=whole.device))
+    return LowRank(torch.eye(d_out, dtype=whole.dtype, device=whole.device), whole)
+
+
+def flat(curvature: Curvature) -> Curvature:
+    """No curvature: every moment the identity, so that preconditioning only scales."""
+
+    def plain(moment: Moment) -> Moment:
+        return Moment(torch.zeros_like(moment.u[:, :1]), torch.ones_like(moment.rest))
+
+    return Curvature(
+        {name: plain(moment) for name, moment in curvature.inputs.items()},
+        {name: plain(moment) for name, moment in curvature.outputs.items()},
+    )
+
+
+def walk(
+    task: Task, linearise: Linearise, examples: Sequence[Example], *, precondition: bool, joining: bool = True
+) -> Unlearned:
+    """The path of R2F along another gradient.
+
+    Args:
+        joining: views whose reply still leaks join in, as they do for R2F.
+    """
+    lm, config, examples = task.lm, task.config, list(examples)
+    curvature = task.curvature if precondition else flat(task.curvature)
+    views, update = Forgetting.of(lm, examples), dict[str, LowRank]()
+    steps: list[Step] = []
+    with Adaptation(lm.model, lm.sites) as adaptation:
+        walker = Walker(lm, linearise, curvature, task.drift, config, adaptation)
+        while len(steps) < config.max_rounds:
+            if steps and steps[-1].answer_max <= config.depth:
+                adaptation.use(update)
+                fresh = task.leaks() if joining else []
+                if not fresh:
+                    break
+                examples += fresh
+                views = Forgetting.of(lm, examples)
+            taken = walker.advance(update, views)
+            if taken is None:
+                break
+            further, step = taken
+            update = {name: collapsed(part) for name, part in further.items()}
+            steps.append(step)
+            task.progress(len(steps) / config.max_rounds)
+    return Unlearned(_everywhere(update, lm), tuple(steps))
+
+
+def _everywhere(update: Update, lm: LanguageModel) -> Update:
+    """An update without a step is none at all: the caller sees that no step was taken."""
+    return {site.name: update[site.name] for site in lm.sites} if update else {}

@@ -1,0 +1,20 @@
+"""LoRA_sin and LoRA_mul (paper, appendix B): the LoRA gradient of one phrasing, or the mean over all, as the update."""
+
+from dataclasses import dataclass
+
+from worker.baselines.gradients import LoraGradient, walk
+from worker.baselines.task import Task, Unlearned
+
+
+@dataclass(frozen=True)
+class LoraUpdate:
+    """Settings."""
+
+    views: int | None = None  # phrasings; None: all of them (LoRA_mul), 1: LoRA_sin
+    two_sided: bool = True  # both factors non-zero, as in R2F; False is PEFT's own start
+    precondition: bool = True
+
+    def __call__(self, task: Task) -> Unlearned:
+        linearise = LoraGradient(task.lm, task.config, two_sided=self.two_sided)
+        joining = self.views is None  # a single phrasing stays single
+        return walk(task, linearise, task.forget[: self.views], precondition=self.precondition, joining=joining)
