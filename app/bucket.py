@@ -17,6 +17,7 @@ from obstore.store import S3Store
 from app.errors import ArtefactMissing, StoreUnavailable
 from app.storage import CHUNK, Stored
 
+_NOTHING = "no-deletion"
 _log = structlog.get_logger(__name__)
 
 
@@ -78,6 +79,11 @@ class BucketStore:
     def drop(self, owner: str, token: int) -> None:
         """See app.storage.Store."""
         self._remove(owner, lambda found: found == token)
+
+    def check(self) -> None:
+        """See app.storage.Store: the bucket lists what no deletion ever stored."""
+        with _told():
+            next(iter(obstore.list(self._bucket, _NOTHING)), None)
 
     def _remove(self, owner: str, which: Callable[[int], bool]) -> None:
         try:

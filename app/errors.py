@@ -380,7 +380,7 @@ class DatabaseUnavailable(Problem):
 
 
 class StoreUnavailable(Problem):
-    """The artefact store does not answer; the request may be sent again."""
+    """The artefact store does not answer, or cannot be written; the request may be sent again."""
 
     status = 503
 

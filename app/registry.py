@@ -109,7 +109,8 @@ class Registry:
                     fields=[_field("source", HubNotAllowed, "must be the absolute path of a folder on the server")]
                 )
             return UNTOLD
-        raise _not_a_model("must be the absolute path of a folder, a packaged model or a hub id")
+        hub = " or a hub id" if self._settings.allow_hub else ""
+        raise _not_a_model(f"must be the absolute path of a folder, a packaged model{hub}")
 
 
 def decoder_rank(decoder: str, settings: Settings) -> int:

@@ -1,6 +1,6 @@
 """A report as tables for a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -50,6 +50,8 @@ def replies(evidence: Evidence) -> Table:
         ("neighbours: must stay", evidence.neighbours, ("[green]kept", "[red]lost", "[dim]not known")),
     ):
         _section(table, title, views, marks)
+    if evidence.not_known:
+        _section(table, "asked, and answered without it", evidence.training_views, ("", "", "[dim]not known"))
     _generic(table, evidence.generic[:GENERIC_ROWS])
     return table
 
@@ -65,8 +67,10 @@ def _section(table: Table, title: str, views: Sequence[ViewEvidence], marks: tup
         table.add_row(clipped(view.prompt), clipped(view.reply_before), clipped(view.reply_after), mark)
 
 
-def _generic(table: Table, views: Iterable[ViewEvidence]) -> None:
+def _generic(table: Table, views: Sequence[ViewEvidence]) -> None:
     """Prompts that have nothing to do with the fact."""
+    if not views:
+        return
     table.add_section()
     table.add_row(Text("generic prompts: must stay", style="bold"))
     for view in views:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from app.errors import ArtefactMissing, NoDiskSpace
+from app.errors import ArtefactMissing, NoDiskSpace, StoreUnavailable
 from app.folders import make_private
 from app.settings import Settings
 
@@ -51,6 +51,10 @@ class Store(Protocol):
 
     def drop(self, owner: str, token: int) -> None:
         """Delete what was stored under this very token."""
+        ...
+
+    def check(self) -> None:
+        """Raise StoreUnavailable where files could be neither stored nor read."""
         ...
 
 
@@ -114,6 +118,12 @@ class FolderStore:
     def drop(self, owner: str, token: int) -> None:
         """See Store."""
         self._remove(owner, lambda found: found == token)
+
+    def check(self) -> None:
+        """See Store: the folder can be written, or made where it will be."""
+        place = next(place for place in (self.root, *self.root.absolute().parents) if place.exists())
+        if not place.is_dir() or not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            raise StoreUnavailable("The folder of the artefacts cannot be written.")
 
     def _remove(self, owner: str, which: Callable[[int], bool]) -> None:
         folder = self.root / owner

@@ -158,6 +158,7 @@ def wired(client: TestClient) -> Services:
 def report_of(kind: VerdictKind, said: str = "Paris") -> Report:
     """A small report with that verdict."""
     none = Rate(cases=0, hits=0, rate=None, low=None, high=None)
+    unknown = kind is VerdictKind.NOT_KNOWN
     view = ViewEvidence(
         target=0, prompt="q", family="f", source="bank", known=True, reply_before=said, reply_after="No.", held=False
     )
@@ -190,7 +191,16 @@ def report_of(kind: VerdictKind, said: str = "Paris") -> Report:
                 versions={},
             ),
         ),
-        evidence=Evidence(training_views=[], held_out_views=[view], reversed_views=[], neighbours=[], generic=[]),
+        evidence=Evidence(
+            training_views=[view.model_copy(update={"reply_before": "Lyon, I think.", "reply_after": None})]
+            if unknown
+            else [],
+            held_out_views=[] if unknown else [view],
+            reversed_views=[],
+            neighbours=[],
+            generic=[],
+            not_known="in none of 1 greedy replies" if unknown else None,
+        ),
     )
 
 

@@ -115,7 +115,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
     with costs.stage(Stage.VIEWS):
         checkpoint(Stage.VIEWS, 0)
         asked = ask_about(request, loaded, config, checkpoint)
-        views = propose_views(asked.targets, loaded, config)
+        views = propose_views(asked.targets, loaded, config, lambda share: checkpoint(Stage.VIEWS, 0.2 + 0.1 * share))
         known = probe(loaded.lm, views, config, lambda share: checkpoint(Stage.VIEWS, share))
     if not known.examples:
         return Result(Outcome.NOT_KNOWN, asked.told_in(reporting.not_known(loaded, config, known, costs)), None)
@@ -174,15 +174,18 @@ def ask_about(request: DeletionRequest, loaded: Loaded, config: Config, checkpoi
     return asking.ask(
         request.targets,
         lambda name: claims_about(
-            lm, partial(chances, lm), name, config, lambda share: checkpoint(Stage.VIEWS, 0.3 * share)
+            lm, partial(chances, lm), name, config, lambda share: checkpoint(Stage.VIEWS, 0.2 * share)
         ),
     )
 
 
-def propose_views(targets: Sequence[Told], loaded: Loaded, config: Config) -> Views:
-    """Views of every target."""
+def propose_views(
+    targets: Sequence[Told], loaded: Loaded, config: Config, progress: Callable[[float], None] = lambda share: None
+) -> Views:
+    """Views of every target; ``progress`` is called with the share of the targets done, and may raise to stop."""
     views = Views((), (), ())
     for index, target in enumerate(targets):
+        progress(index / len(targets))
         if isinstance(target, PassageTarget):
             views = views.plus(passage_views(index, Passage(target.text, tuple(target.spans))))
         else:

@@ -32,8 +32,8 @@ def get_readiness(
     caller: MaybeCaller,
     require_worker: Annotated[bool, Query(description="Not ready until a worker has its model loaded.")] = False,
 ) -> Readiness:
-    """Database, migrations and broker; and for callers with a key every worker, with what it has loaded."""
-    checks = {"database": _database(services), "broker": _broker(services)}
+    """Database, migrations, broker and artefact store; for callers with a key every worker, with what it loaded."""
+    checks = {"database": _database(services), "broker": _broker(services), "store": _store(services)}
     workers = services.workers.known() if checks["database"] == _OK else []
     if require_worker:
         awake = any(worker.state in (WorkerState.READY, WorkerState.BUSY) for worker in workers)
@@ -73,4 +73,12 @@ def _broker(services: Services) -> str:
         services.bell.check()
     except errors.RingFailed:
         return "it does not answer"
+    return _OK
+
+
+def _store(services: Services) -> str:
+    try:
+        services.store.check()
+    except errors.StoreUnavailable as error:
+        return error.detail or "it does not answer"
     return _OK

@@ -60,12 +60,13 @@ def as_file(deletion: Deletion, report: Report) -> HTMLResponse:
 
 
 def _parts(evidence: Evidence) -> list[Part]:
+    asked = "Asked, and answered without it" if evidence.not_known else "Phrasings that it was trained on"
     return [
         Part("Held-out phrasings: must go", evidence.held_out_views, _must_go),
         Part("Reversed: never trained on", evidence.reversed_views, _must_go),
         Part("Neighbours: must stay", evidence.neighbours, _must_stay),
         Part("Anything else", evidence.generic, _nothing),
-        Part("Phrasings that it was trained on", evidence.training_views, _nothing),
+        Part(asked, evidence.training_views, _nothing),
     ]
 
 

@@ -103,8 +103,16 @@ def test_a_store_that_is_away_or_names_no_bucket_is_told_as_such(store: BucketSt
     with pytest.raises(StoreUnavailable) as missing:
         BucketStore("s3://nowhere").put("del_1", 1, FILES)
     assert missing.value.detail == "The bucket does not exist."
+    with pytest.raises(StoreUnavailable):
+        BucketStore("s3://nowhere").check()
+    store.check()
     server.stop()
-    for act in (lambda: store.put("del_1", 1, FILES), lambda: store.read("del_1/1/a", 0, 1), lambda: everything(store)):
+    for act in (
+        lambda: store.put("del_1", 1, FILES),
+        lambda: store.read("del_1/1/a", 0, 1),
+        lambda: everything(store),
+        store.check,
+    ):
         with pytest.raises(StoreUnavailable):
             act()
     store.delete("del_1", below=2)  # logged: the next start finds what is left

@@ -99,6 +99,7 @@ def test_an_adapter_in_review_is_shown_all_the_same_and_its_approval_is_said(
 def test_a_fact_that_is_not_known_ends_without_an_adapter(settings: Settings, tmp_path: Path):
     text = forget(settings, VerdictKind.NOT_KNOWN, tmp_path)
     assert "there is nothing to forget" in text
+    assert "Lyon, I think." in text
     assert not (tmp_path / "fact-1" / "adapter").exists()
 
 

@@ -166,7 +166,17 @@ def test_what_is_not_there_is_a_problem_too(client: TestClient, method, path, st
 def test_the_process_is_alive_and_ready(client: TestClient):
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readyz").json()
-    assert ready == {"status": "ready", "checks": {"database": "ok", "broker": "ok"}, "workers": []}
+    assert ready == {"status": "ready", "checks": {"database": "ok", "broker": "ok", "store": "ok"}, "workers": []}
+
+
+def test_a_store_that_cannot_be_written_is_not_ready(client: TestClient, settings: Settings):
+    settings.artefacts.parent.mkdir(parents=True, exist_ok=True)
+    settings.artefacts.touch()  # a file where the folder should be: permissions do not hold root back
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
+    assert [(field["field"], field["detail"]) for field in answer.json()["errors"]] == [
+        ("store", "The folder of the artefacts cannot be written.")
+    ]
 
 
 def test_readiness_shows_what_each_worker_has_loaded(client: TestClient):
@@ -185,7 +195,11 @@ def test_a_stranger_learns_whether_it_is_ready_and_nothing_of_its_machines(setti
         made = wired(stranger).keys.create("acme", "x", frozenset({Scope.DELETIONS_READ}))
         for headers in ({}, {"Authorization": "Bearer r2f_x"}, {"Cookie": "r2f_session=x"}):
             answer = stranger.get("/readyz", headers=headers).json()
-            assert answer == {"status": "ready", "checks": {"database": "ok", "broker": "ok"}, "workers": []}
+            assert answer == {
+                "status": "ready",
+                "checks": {"database": "ok", "broker": "ok", "store": "ok"},
+                "workers": [],
+            }
         known = stranger.get("/readyz", headers={"Authorization": f"Bearer {made.token}"}).json()
         assert [worker["host"] for worker in known["workers"]] == ["host"]
 

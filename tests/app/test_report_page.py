@@ -77,7 +77,10 @@ def test_a_missed_threshold_is_named(client: TestClient):
 
 def test_a_fact_that_was_not_known_has_a_page_too(client: TestClient):
     address = reported(client, FakePipeline(VerdictKind.NOT_KNOWN))
-    assert "there is nothing to forget" in client.get(address, headers=BROWSER).text
+    page = Elements(client.get(address, headers=BROWSER).text).text
+    assert "there is nothing to forget" in page
+    assert "Lyon, I think." in page
+    assert "Phrasings that it was trained on" not in page
 
 
 def test_one_file_needs_nothing_else(client: TestClient):
