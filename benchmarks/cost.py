@@ -15,11 +15,13 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from app.models import ServedModel
 from app.settings import Settings
@@ -59,7 +61,7 @@ def measure(rounds: int) -> dict[str, object]:
     examples = examples_of(lm, relation, relation.facts[0], 8)
     shared = Forgetting.of(lm, examples)
     plain = replace(shared, batch=collate(examples, lm.pad, lm.device))
-    weights = [lm.model.get_submodule(site.name).weight for site in sites]
+    weights = [cast(Tensor, lm.model.get_submodule(site.name).weight) for site in sites]
     linearise = Linearise(lm, loaded.decoder, Config())
     sketches: dict[str, Sketch] = {}
 
@@ -71,7 +73,8 @@ def measure(rounds: int) -> dict[str, object]:
         for weight in weights:
             weight.requires_grad_(True).grad = None
         logits = span_logits(lm.model, views.batch)
-        (softened(logits, views.batch.tokens, views.demoted) * views.even(logits.detach())[0]).sum().backward()
+        loss = (softened(logits, views.batch.tokens, views.demoted) * views.even(logits.detach())[0]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
 
     work: dict[str, Callable[[], object]] = {
         "r2f": lambda: r2f(plain),
@@ -114,7 +117,7 @@ def _ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
     """Medians of ratios within a round: one gradient, with its decoding, and the first round's two passes."""
 
     def ratio(*parts: str, to: str) -> float:
-        rows = zip(*(seconds[part] for part in parts), seconds[to], strict=True)
+        rows: Iterator[tuple[float, ...]] = zip(*(seconds[part] for part in parts), seconds[to], strict=True)
         return round(statistics.median(sum(row[:-1]) / row[-1] for row in rows), 3)
 
     return {

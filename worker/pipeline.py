@@ -22,9 +22,11 @@ from worker.r2f.calibration import neighbour_curvature
 from worker.r2f.compression import compress
 from worker.r2f.config import Config
 from worker.r2f.curvature import Curvature
+from worker.r2f.decoder import depth_of
 from worker.r2f.evaluate import Exam, Replies, set_exam, sit_exam
 from worker.r2f.examples import Example
 from worker.r2f.finetuning import DivergedError
+from worker.r2f.gradients import drawn_factors
 from worker.r2f.knowledge import Knowledge, probe
 from worker.r2f.language import PromptTooLongError
 from worker.r2f.losses import softened
@@ -219,9 +221,9 @@ def decode_audit(loaded: Loaded, examples: Sequence[Example], config: Config) ->
     """The decoder against the exact gradient at the base model, if it is asked for."""
     if not config.audit:
         return None
-    return fidelity.audit(
-        loaded.lm, loaded.decoder, loaded.card.ridge, examples, softened, config.sketch_rank, config.seed
-    )
+    factors = drawn_factors(loaded.lm.sites, config.sketch_rank, config.seed, loaded.lm.device)
+    made = fidelity.Reconstructions(loaded.decoder, loaded.card.ridge, factors, depth_of(loaded.lm.sites))
+    return fidelity.audit(loaded.lm, [made], examples, softened)
 
 
 def leaking(loaded: Loaded, known: Knowledge, config: Config, checkpoint: Checkpoint) -> Callable[[], list[Example]]:

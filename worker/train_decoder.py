@@ -1,6 +1,6 @@
 """``r2f decoder train``: fit a decoder on a cut of the served model and judge it on relations that it never saw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,15 +11,21 @@ from app.settings import Settings
 from worker.loading import load_language_model, prepare
 from worker.r2f import decoders
 from worker.r2f.banks import BankFact, Relation, relations
-from worker.r2f.decoder import Decoder, SpectralFilter
+from worker.r2f.decoder import Decoder, depth_of
 from worker.r2f.decoder_training import best_ridge, collect, cut, examples_of, fit
-from worker.r2f.fidelity import Scalars, audit, summarise
+from worker.r2f.fidelity import Guess, Hindsight, Reconstructions, Scalars, audit, summarise
+from worker.r2f.gradients import drawn_factors
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import cross_entropy
+from worker.r2f.regression import train_regressions
+from worker.r2f.sites import MODULES
 
+Fact = tuple[Relation, BankFact]
 VIEWS = 5
 FACTS = 12  # of each training relation
 JUDGED = 2  # of each relation that the decoder never saw
+REGRESSION_RATE = 3e-4
+REGRESSION_STEPS = 150
 
 
 def train(
@@ -37,14 +43,24 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() and settings.device != "cpu" else "cpu")
     lm = load_language_model(prepare(served, settings), served.context_length, device, torch.float32)
     proxy = LanguageModel(cut(lm.model, layers), lm.tokenizer, lm.context)
-    facts = _facts("decoder", FACTS)
+    facts = facts_of("decoder", FACTS)
     notice(f"collecting gradients of {len(facts)} facts on a proxy of {layers} layers")
     cases = collect(proxy, facts, rank=rank, views=VIEWS, seed=seed + 100)
     share = best_ridge(cases)
     notice(f"best fixed ridge on the proxy: {share}; fitting {len(cases.energy)} cases")
     weights = fit(cases, steps=steps, seed=seed, progress=lambda step, error: None)
-    judged = _facts("free", JUDGED)
+    notice(f"fitting the paper's kind of decoder, {REGRESSION_STEPS} steps for each of {len(MODULES)} kinds of modules")
+    regressions = train_regressions(
+        proxy, facts, rank=rank, views=VIEWS, rate=REGRESSION_RATE, steps=REGRESSION_STEPS, seed=seed + 100
+    )
+    judged = facts_of("free", JUDGED)
     notice(f"judging on {len(judged)} facts of other relations on the whole model")
+    factors, deep = drawn_factors(lm.sites, rank, seed + 900, device), depth_of(lm.sites)
+    guesses: list[Guess] = [
+        Reconstructions(Decoder(weights), share, factors, deep),
+        Hindsight(factors, deep),
+        regressions.guess,
+    ]
     card = decoders.Card(
         name=f"spectral-r{rank}",
         sketch_rank=rank,
@@ -55,28 +71,21 @@ def train(
         seed=seed,
         ridge=share,
         digest="",
-        fidelity=_judge(lm, weights, share, judged, rank, seed),
+        fidelity=_judge(lm, guesses, judged),
     )
     return decoders.save(weights, card, folder)
 
 
-def _facts(split: str, each: int) -> list[tuple[Relation, BankFact]]:
+def facts_of(split: str, each: int) -> list[Fact]:
+    """The first facts of every relation of a split."""
     return [(relation, fact) for relation in relations(split) for fact in relation.facts[:each]]
 
 
-def _judge(
-    lm: LanguageModel,
-    weights: SpectralFilter,
-    share: float,
-    facts: list[tuple[Relation, BankFact]],
-    rank: int,
-    seed: int,
-) -> dict[str, dict[str, float]]:
+def _judge(lm: LanguageModel, guesses: Sequence[Guess], facts: list[Fact]) -> dict[str, dict[str, float]]:
     """The fidelity table: every method's figures over all sites of all facts."""
     sites: dict[str, list[Scalars]] = {}
-    decoder = Decoder(weights)
     for relation, fact in facts:
-        found = audit(lm, decoder, share, examples_of(lm, relation, fact, VIEWS), cross_entropy, rank, seed + 900)
+        found = audit(lm, guesses, examples_of(lm, relation, fact, VIEWS), cross_entropy)
         for method, scalars in found.sites.items():
             sites.setdefault(method, []).extend(scalars.values())
     return {method: asdict(summarise(scalars)) for method, scalars in sites.items()}

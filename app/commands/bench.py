@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
@@ -12,6 +12,10 @@ from rich.text import Text
 from app.commands.console import err, exit_codes, out
 from app.methods import Method
 from app.supervisor import CommandFailed
+
+if TYPE_CHECKING:
+    from app.schemas import DeletionRequest
+    from worker.loading import Loaded
 
 app = typer.Typer(help="Benchmarks; they come with the source, not with the package.", no_args_is_help=True)
 SHOWN = 3
@@ -58,45 +62,101 @@ def read_benchmark(
         out.print("A model must be fine-tuned on it before there is anything to forget.")
 
 
+DataFolder = Annotated[Path | None, typer.Option(help="Folder with known_1000; the packaged facts if absent.")]
+Quick = Annotated[bool, typer.Option("--quick", help="One fact, three of them.")]
+
+
 @app.command("unlearning")
 @exit_codes()
 def unlearning(
-    data: Annotated[Path | None, typer.Option(help="Folder with known_1000; the packaged facts if absent.")] = None,
+    data: DataFolder = None,
     methods: Annotated[list[Method] | None, typer.Option("--method", help="May be repeated; all if absent.")] = None,
     facts: Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")] = 16,
     seeds: Annotated[int, typer.Option(min=1)] = 1,
+    controls: Annotated[int, typer.Option(min=0, help="Unknown facts that are taught, to judge relearning.")] = 8,
     file: Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")] = Path(
         "unlearning.jsonl"
     ),
-    quick: Annotated[bool, typer.Option("--quick", help="One fact, three methods.")] = False,
+    quick: Quick = False,
 ) -> None:
     """Compare Recover-to-Forget with other methods: forgetting, utility, relearning, rounding, seconds."""
+    loaded, requests, bar = _prepared(data)
+    from benchmarks.unlearning import compare, table
+
+    chosen = [Method.R2F, Method.FULL_GRADIENT, Method.NPO] if quick and not methods else methods or list(Method)
+    with bar:
+        rows = compare(
+            loaded,
+            requests,
+            chosen,
+            wanted=1 if quick else facts,
+            seeds=1 if quick else seeds,
+            controls=0 if quick else controls,
+            out=file,
+            progress=lambda share: bar.update(bar.task_ids[0], description="unlearning", completed=share),
+        )
+    _written(table(rows), file)
+
+
+@app.command("decoding")
+@exit_codes()
+def decoding(
+    data: DataFolder = None,
+    ways: Annotated[list[str] | None, typer.Option("--way", help="May be repeated; all if absent.")] = None,
+    ranks: Annotated[list[int] | None, typer.Option("--rank", min=1, help="Sketch rank; may be repeated.")] = None,
+    facts: Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")] = 60,
+    seeds: Annotated[int, typer.Option(min=1)] = 1,
+    whole: Annotated[bool, typer.Option("--whole", help="Sampled replies, rounding and relearning too.")] = False,
+    file: Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")] = Path(
+        "decoding.jsonl"
+    ),
+    quick: Quick = False,
+) -> None:
+    """Compare ways to recover a gradient, all else equal: does the decoder matter?"""
+    loaded, requests, bar = _prepared(data)
+    from benchmarks.decoding import QUICK_WAYS, WAYS, compare, table
+
+    if wrong := sorted(set(ways or ()) - set(WAYS)):
+        raise typer.BadParameter(f"there is no way {wrong[0]}; there are {', '.join(WAYS)}", param_hint="--way")
+    with bar:
+        rows = compare(
+            loaded,
+            requests,
+            ways or (QUICK_WAYS if quick else WAYS),
+            ranks or [8],
+            wanted=1 if quick else facts,
+            seeds=1 if quick else seeds,
+            whole=whole,
+            out=file,
+            progress=lambda share: bar.update(bar.task_ids[0], description="decoding", completed=share),
+        )
+    _written(table(rows), file)
+
+
+def _prepared(data: Path | None) -> tuple["Loaded", "list[DeletionRequest]", Progress]:
+    """The model, ready; the facts; and a bar that has shown how it got ready."""
     find_benchmarks()
     from app.preflight import need_worker_packages, registered, settings_of
 
     settings = settings_of()
     need_worker_packages()
     served = registered(settings, None)
-    from benchmarks.unlearning import BadData, run, table
-    from benchmarks.unlearning import facts as read_facts
+    from benchmarks.cases import BadData
+    from benchmarks.cases import facts as read_facts
     from worker.loading import load
 
     try:
         requests = read_facts(served.id, data)
     except BadData as error:
         raise BadBenchmarkFiles(str(error)) from error
-    chosen = [Method.R2F, Method.FULL_GRADIENT, Method.NPO] if quick and not methods else methods or list(Method)
-    with Progress(console=err) as bar:
-        shown = bar.add_task("loading", total=1.0)
+    bar = Progress(console=err)
+    shown = bar.add_task("loading", total=1.0)
+    with bar:
         loaded = load(served, settings, lambda text, share: bar.update(shown, description=text))
-        rows = run(
-            loaded,
-            requests,
-            chosen,
-            wanted=1 if quick else facts,
-            seeds=1 if quick else seeds,
-            out=file,
-            progress=lambda share: bar.update(shown, description="unlearning", completed=share),
-        )
-    file.with_suffix(".md").write_text(table(rows) + "\n", encoding="utf-8")
-    out.print(table(rows), markup=False, soft_wrap=True)
+    return loaded, requests, bar
+
+
+def _written(table: str, beside: Path) -> None:
+    """Print a table, and keep it beside its rows."""
+    beside.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
+    out.print(table, markup=False, soft_wrap=True)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.unlearning import BadData, facts, interval, run, table
+from benchmarks import decoding
+from benchmarks.cases import BadData, Case, Row, facts, interval, run
+from benchmarks.unlearning import table
 
 MODEL = "smollm2-135m-instruct"
 
@@ -57,5 +59,30 @@ def test_what_is_in_the_file_is_not_run_again(tmp_path: Path) -> None:
     data, out = _data(tmp_path, [_fact(n) for n in range(4)]), tmp_path / "rows.jsonl"
     rows = [{"fact": n, "seed": 0, "method": "not_known"} for n in range(2)]
     out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows += [{"fact": 2, "seed": 0, "method": "npo", "success": 1.0}]
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    requests = [*facts(MODEL, data), *facts(MODEL, data, tuning=True)]
+
+    def measure(case: Case, unit: str) -> Row:
+        raise AssertionError
+
     # no model is given: asking one would raise
-    assert run(None, facts(MODEL, data), [], wanted=2, seeds=1, out=out, progress=lambda share: None) == rows  # type: ignore[arg-type]
+    found = run(None, requests, ["npo"], measure, wanted=1, seeds=1, out=out, progress=lambda share: None)  # type: ignore[arg-type]
+    assert found == rows
+    assert out.read_text().count("\n") == 3
+
+
+def test_a_way_is_paired_with_the_decoder_of_its_rank_over_the_facts_of_both() -> None:
+    rows = [
+        {"fact": 0, "seed": 0, "method": "decoder@8", "kl": 1.0, "success": 1.0},
+        {"fact": 0, "seed": 0, "method": "exact@8", "kl": 0.5, "success": 1.0},
+        {"fact": 1, "seed": 0, "method": "exact@8", "kl": 9.0, "success": 0.0},
+        {"fact": 0, "seed": 0, "method": "exact@4", "kl": 7.0, "success": 0.0},
+        {"fact": 2, "seed": 0, "method": "not_known"},
+    ]
+    shown = decoding.table(rows)
+    whole, _, paired = shown.partition("Paired")
+    assert "2 facts that the model knows" in whole
+    assert "| exact@8 | 2 | 0 | 0.5 (0–1) | 4.75 (0.5–9) |" in whole
+    assert "| exact@8 | 0 (0–0) | -0.5 (-0.5–-0.5) |" in paired
+    assert "exact@4" not in paired  # nothing to be paired with

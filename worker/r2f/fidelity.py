@@ -1,16 +1,16 @@
 """How close reconstructions come to the exact gradient: an audit of the decoder, for one request or for its card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from worker.r2f.decoder import Decoder, assemble, depth_of, spectrum
+from worker.r2f.decoder import Decoder, assemble, spectrum
 from worker.r2f.decoder_training import ridge
 from worker.r2f.examples import Example, collate, demoted_mask
 from worker.r2f.forward import span_logits
-from worker.r2f.gradients import Factors, Sketch, aligned_sketch, random_factors, sketch, visiting
+from worker.r2f.gradients import Factors, Sketch, aligned_sketch, sketch, visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import Loss
 from worker.r2f.lowrank import LowRank
@@ -35,26 +35,45 @@ class Scalars:
         return self.estimate - 2 * self.inner + self.exact
 
 
+# Reconstructions of a site's gradient G = DᵀX from X (n × d_in) and D (n × d_out), by name.
+Guess = Callable[[Site, Tensor, Tensor], Mapping[str, LowRank | Tensor]]
+
+
 @dataclass
 class Audit:
     """A gradient visitor that holds one exact G at a time and keeps only scalars of it."""
 
-    decoder: Decoder
-    share: float  # the ridge's λ
-    factors: Mapping[str, Factors]
-    layers: int
+    guesses: Sequence[Guess]
     sites: dict[str, dict[str, Scalars]] = field(default_factory=dict)  # method -> site -> scalars
 
     def __call__(self, site: Site, x: Tensor, d: Tensor) -> None:
         exact = d.T @ x
         energy = float(exact.double().square().sum())
-        random, aligned = sketch(x, d, self.factors[site.name]), aligned_sketch(x, d, self.factors[site.name])
-        for name, guess in self._guesses(site, random, aligned).items():
-            inner = float(((guess.left.T @ exact).double() * guess.right.double()).sum())
-            self.sites.setdefault(name, {})[site.name] = Scalars(inner, guess.inner(guess), energy)
+        for guess in self.guesses:
+            for name, made in guess(site, x, d).items():
+                inner, estimate = _against(made, exact)
+                self.sites.setdefault(name, {})[site.name] = Scalars(inner, estimate, energy)
 
-    def _guesses(self, site: Site, random: Sketch, aligned: Sketch) -> dict[str, LowRank]:
-        """What LoRA-only unlearning applies, and the decoder beside the filters that need no training."""
+
+def _against(made: LowRank | Tensor, exact: Tensor) -> tuple[float, float]:
+    """⟨Ĝ, G⟩ and ‖Ĝ‖²."""
+    if isinstance(made, Tensor):
+        return float((made.double() * exact).sum()), float(made.double().square().sum())
+    return float(((made.left.T @ exact).double() * made.right.double()).sum()), made.inner(made)
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """What LoRA-only unlearning applies, and the decoder beside the filters that need no training."""
+
+    decoder: Decoder
+    share: float  # the ridge's λ
+    factors: Mapping[str, Factors]
+    layers: int
+
+    def __call__(self, site: Site, x: Tensor, d: Tensor) -> Mapping[str, LowRank]:
+        """See Guess."""
+        random, aligned = sketch(x, d, self.factors[site.name]), aligned_sketch(x, d, self.factors[site.name])
         s = spectrum([site], {site.name: aligned}, self.layers)
         filters = {
             "decoder": self.decoder.weights(s),
@@ -66,6 +85,37 @@ class Audit:
         r = spectrum([site], {site.name: random}, self.layers)
         floor = assemble([site], {site.name: random}, r, torch.zeros_like(r.sigma))[site.name]
         return made | {"lora_one_sided": LowRank(random.y, random.a), "lora_two_sided": floor}
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """What could be reached at best, by what no deletion knows: the exact gradient, or its activations."""
+
+    factors: Mapping[str, Factors]
+    layers: int
+
+    def __call__(self, site: Site, x: Tensor, d: Tensor) -> Mapping[str, LowRank]:
+        """See Guess."""
+        aligned = aligned_sketch(x, d, self.factors[site.name])
+        rank = len(aligned.a)
+        best = LowRank(d.T, x).truncated(2 * rank)
+        inputs = x.double()
+        return {
+            "best_diagonal": self._best_diagonal(site, x, d, aligned),
+            "best_rank_r": LowRank(best.left[:, :rank], best.right[:rank]),
+            "best_rank_2r": best,
+            # X is known to whoever ran the forward pass: the least-squares D with DᵀXAᵀ = Y
+            "least_squares": LowRank(aligned.y, (torch.linalg.pinv(inputs @ aligned.a.double().T) @ inputs).to(x)),
+        }
+
+    def _best_diagonal(self, site: Site, x: Tensor, d: Tensor, aligned: Sketch) -> LowRank:
+        """The filter with the least error: f = M⁺h of decoder_training, free of (0, 1)."""
+        s = spectrum([site], {site.name: aligned}, self.layers)
+        p, q = s.p[0], s.u[0].T @ s.rest[0]
+        m = (p.T @ p) * (q @ q.T)
+        h = ((d.double() @ p) * (x.double() @ q.T)).sum(0)
+        weights = (torch.linalg.pinv(m, hermitian=True) @ h)[None] * s.sigma
+        return assemble([site], {site.name: aligned}, s, weights)[site.name]
 
 
 @dataclass(frozen=True)
@@ -90,13 +140,9 @@ def summarise(sites: Sequence[Scalars]) -> Figures:
     )
 
 
-def audit(
-    lm: LanguageModel, decoder: Decoder, share: float, examples: Sequence[Example], loss: Loss, rank: int, seed: int
-) -> Audit:
+def audit(lm: LanguageModel, guesses: Sequence[Guess], examples: Sequence[Example], loss: Loss) -> Audit:
     """Compare reconstructions with the exact gradient of a loss at the model as it is."""
-    drawn = {site.name: random_factors(site, rank, seed) for site in lm.sites}
-    factors = {name: (a.to(lm.device), b.to(lm.device)) for name, (a, b) in drawn.items()}
-    visitor = Audit(decoder, share, factors, depth_of(lm.sites))
+    visitor = Audit(guesses)
     batch = collate(examples, lm.pad, lm.device)
     with torch.enable_grad(), visiting(lm.model, lm.sites, visitor):
         logits = span_logits(lm.model, batch)

@@ -46,6 +46,12 @@ def random_factors(site: Site, rank: int, seed: int) -> Factors:
     return a, b
 
 
+def drawn_factors(sites: Sequence[Site], rank: int, seed: int, device: torch.device) -> dict[str, Factors]:
+    """Seeded LoRA factors of every site by name, on a device."""
+    drawn = {site.name: random_factors(site, rank, seed) for site in sites}
+    return {name: (a.to(device), b.to(device)) for name, (a, b) in drawn.items()}
+
+
 @contextmanager
 def visiting(model: nn.Module, sites: Sequence[Site], visitor: Visitor) -> Iterator[None]:
     """Call ``visitor`` with every site's X and D while a backward pass runs inside the block."""

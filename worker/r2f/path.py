@@ -19,7 +19,7 @@ from worker.r2f.curvature import Curvature
 from worker.r2f.drift import DriftBatch
 from worker.r2f.examples import Batch, Example, collate, demoted_mask
 from worker.r2f.forward import span_logits
-from worker.r2f.gradients import Sketch, Sketcher, aligned_factors, random_factors, visiting
+from worker.r2f.gradients import Factors, Sketch, Sketcher, aligned_factors, drawn_factors, visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import softened
 from worker.r2f.lowrank import LowRank
@@ -121,10 +121,17 @@ class Linearise:
     them for the next, whose gradient lies close by. Without ``align`` they stay as drawn.
     """
 
-    def __init__(self, lm: LanguageModel, decode: Decode, config: Config, *, align: bool = True) -> None:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        decode: Decode,
+        config: Config,
+        *,
+        align: bool = True,
+        factors: Mapping[str, Factors] | None = None,
+    ) -> None:
         self._lm, self._decode, self._align = lm, decode, align
-        drawn = {site.name: random_factors(site, config.sketch_rank, config.seed) for site in lm.sites}
-        self._factors = {name: (a.to(lm.device), b.to(lm.device)) for name, (a, b) in drawn.items()}
+        self._factors = factors or drawn_factors(lm.sites, config.sketch_rank, config.seed, lm.device)
         self._aligned = False
 
     def __call__(self, views: Forgetting) -> Linearisation:
