@@ -3,15 +3,15 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_
 
 from app import clock
-from app.database import Database
 from app.models import Deletion, Status
 
 MONTHS = 1
 LONGEST_EXTENSION = 2
-DISCHARGED = (Status.COMPLETED, Status.CANCELED)  # what failed, or awaits a review, is owed still
+DISCHARGED = (Status.COMPLETED, Status.CANCELED)
+OWED = tuple(status for status in Status if status not in DISCHARGED)  # what failed, or awaits a review, is owed still
 
 
 class ExtensionReason(StrEnum):
@@ -27,17 +27,10 @@ def extended(received: datetime, months: int) -> datetime:
 
 
 def is_overdue(row: Deletion, now: datetime) -> bool:
-    """Whether the deletion is owed and late."""
-    return row.status not in DISCHARGED and row.due_at < now
+    """Whether the deletion is owed and late; nothing is owed once its request was destroyed."""
+    return row.status in OWED and row.purged_at is None and row.due_at < now
 
 
 def overdue(now: datetime) -> ColumnElement[bool]:
     """The same, asked of the database."""
-    return and_(Deletion.status.not_in(DISCHARGED), Deletion.due_at < now)
-
-
-def count_overdue(database: Database) -> int:
-    """How many deletions of all tenants are late: what the gauge shows."""
-    with database.read() as session:
-        wanted = select(func.count()).select_from(Deletion).where(overdue(clock.now()))
-        return session.scalar(wanted) or 0
+    return and_(Deletion.status.in_(OWED), Deletion.purged_at.is_(None), Deletion.due_at < now)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app import audit, clock, idempotency, tracing
@@ -25,7 +25,7 @@ from app.errors import (
     Problem,
     ReportNotReady,
 )
-from app.models import Artefact, ArtefactKind, Deletion, Outcome, Stage, Status
+from app.models import Artefact, ArtefactKind, Callback, Deletion, Outcome, Stage, Status
 from app.personal_data import purge
 from app.report import Evidence, Figures, Report
 from app.schemas import DeletionRequest
@@ -261,6 +261,9 @@ class Deletions:
                 raise NotExtendable("It has been extended once.")
             if row.due_at < now:
                 raise NotExtendable("It is overdue: an extension must be announced before the due date.")
+            # who was told how it ended is not told so again
+            told = update(Callback).where(Callback.deletion_id == row.id, Callback.told_at >= row.updated_at)
+            session.execute(told.values(told_at=now))
             row.extension_months, row.extension_reason = months, reason
             row.due_at, row.updated_at = extended(row.created_at, months), now
             audit.record(

@@ -221,13 +221,16 @@ class Leases:
         canceled = (
             update(Deletion)
             .where(orphan, Deletion.cancel_requested)
-            .values(status=Status.CANCELED, lease_expires_at=None, updated_at=now, finished_at=now)
+            .values(
+                status=Status.CANCELED, cancel_requested=False, lease_expires_at=None, updated_at=now, finished_at=now
+            )
         )
         failed = (
             update(Deletion)
             .where(orphan, Deletion.attempt >= self._max_attempts)
             .values(
                 status=Status.FAILED,
+                cancel_requested=False,
                 lease_expires_at=None,
                 updated_at=now,
                 finished_at=now,
@@ -263,7 +266,14 @@ class Leases:
         with self._database.write() as session:
             _execute(
                 session,
-                _mine(claim).values(status=status, lease_expires_at=None, updated_at=now, finished_at=now, **values),
+                _mine(claim).values(
+                    status=status,
+                    cancel_requested=False,  # it ends here, whatever ended it
+                    lease_expires_at=None,
+                    updated_at=now,
+                    finished_at=now,
+                    **values,
+                ),
             )
             _note(session, now, claim, status)
 

@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.database import Database
+from app.deadlines import overdue
 from app.models import Deletion, Status, WebhookDelivery, WorkerProcess, WorkerState
 from app.workers import Workers
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-OPEN = (Status.QUEUED, Status.RUNNING)
 
 
 class Requests:
@@ -83,18 +83,17 @@ def _deletions(session: Session, now: datetime) -> list[Metric]:
         counts.add_metric((model, status), count)
     age = GaugeMetricFamily("r2f_queue_age_seconds", "How long the oldest queued deletion waits.", labels=("model",))
     for model, oldest in session.execute(
-        select(Deletion.model, func.min(Deletion.created_at))
+        select(Deletion.model, func.min(func.coalesce(Deletion.queued_at, Deletion.created_at)))
         .where(Deletion.status == Status.QUEUED)
         .group_by(Deletion.model)
     ):
         age.add_metric((model,), (now - oldest).total_seconds())
-    unfinished = Deletion.status.in_((*OPEN, Status.NEEDS_REVIEW))
-    overdue = _count(session, unfinished & (Deletion.due_at < now))
+    late = _count(session, overdue(now))
     expired = _count(session, (Deletion.status == Status.RUNNING) & (Deletion.lease_expires_at < now))
     return [
         counts,
         age,
-        GaugeMetricFamily("r2f_deletions_overdue", "Unfinished deletions past their due date.", value=overdue),
+        GaugeMetricFamily("r2f_deletions_overdue", "Deletions owed past their due date.", value=late),
         GaugeMetricFamily("r2f_leases_expired", "Running deletions whose worker has gone silent.", value=expired),
     ]
 

@@ -55,7 +55,7 @@ _SERVED = {
     "revision": None,
     "decoder": "spectral-r8",
     "sketch_rank": 8,
-    "context_length": 8192,
+    "context_length": 2048,
     "created_at": "2026-11-01T00:00:00Z",
     "workers": 1,
     "calibrated": True,
@@ -69,7 +69,7 @@ _WEBHOOK = {
     "disabled_why": None,
 }
 _DELIVERY = {
-    "id": "msg_019a0c5e7d6b7f3a",
+    "id": "msg_019a0c5e7d6b7f3a9c1e2b4d6f8a0b1c",
     "deletion": _ID,
     "status": "completed",
     "tries": 1,

@@ -49,6 +49,12 @@ def need_worker_packages() -> None:
         raise CommandFailed("This needs the worker's packages: pip install 'recover-to-forget[worker]'.")
 
 
+def need_web_packages() -> None:
+    """Raise CommandFailed where the API's packages are not installed."""
+    if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
+        raise CommandFailed("This needs the API's packages: pip install 'recover-to-forget[web]'.")
+
+
 def need_data_folder(settings: Settings) -> None:
     """Make the data folder if need be; raise BadSettings where nothing can be kept in it."""
     folder = settings.data_dir

@@ -247,7 +247,10 @@ class Readiness(View):
     """What the service depends on, and the workers that serve it."""
 
     status: str = "ready"
-    checks: dict[str, str] = Field(description="`ok`, or what is wrong, for database, migrations and broker.")
+    checks: dict[str, str] = Field(
+        description="`ok`, or what is wrong, for the database with its migrations, the broker, the artefact store and, "
+        "if asked for, a worker."
+    )
     workers: list[WorkerView] = Field(description="Every worker of the last day; none for who shows no key.")
 
 

@@ -1,6 +1,6 @@
 """How the API answers under a steady load: one API process, a worker beside it, callers at a fixed rate.
 
-    python benchmarks/load.py [--seconds 600] [--rate 50] [--on sqlite postgresql]
+    python -m benchmarks.load [--seconds 600] [--rate 50] [--on sqlite postgresql]
 
 Requests fall due at even intervals, whether or not earlier ones have been answered, and a request's time counts from
 when it was due: a server that stalls cannot hide it. Half of them are POSTs, a quarter reads of one deletion, a quarter

@@ -21,10 +21,11 @@ from app.client.errors import (
     Unreachable,
 )
 from app.client.records import Deletion, Delivery, Download, Model, NewWebhook, Receipt, Webhook
-from app.client.requests import DeletionRequest, PassageTarget, PromptTarget, Retain
+from app.client.requests import AboutTarget, DeletionRequest, PassageTarget, PromptTarget, Retain
 from app.client.synchronous import Client
 
 __all__ = [
+    "AboutTarget",
     "AsyncClient",
     "BadRequest",
     "BrokenDownload",

@@ -20,6 +20,12 @@ class PassageTarget(TypedDict):
     spans: Sequence[str]
 
 
+class AboutTarget(TypedDict):
+    """A person: what the model says of them again and again, and of nobody else, must no longer come."""
+
+    about: str
+
+
 class Retain(TypedDict):
     """Something near the target that must stay."""
 
@@ -31,7 +37,7 @@ class DeletionRequest(TypedDict):
     """A request to make a model forget; the OpenAPI page says what each field means."""
 
     model: str
-    targets: Sequence[PromptTarget | PassageTarget]
+    targets: Sequence[PromptTarget | PassageTarget | AboutTarget]
     retain: NotRequired[Sequence[Retain]]
     data_subject: NotRequired[str]
     options: NotRequired[dict[str, Any]]

@@ -71,7 +71,9 @@ def create_key(
     name: Annotated[str, typer.Argument(help="What you will tell it by, for instance the program that uses it.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; can be given several times.")],
     tenant: Annotated[str, typer.Option(help="Whose records it makes and sees.")] = DEFAULT_TENANT,
-    days: Annotated[float | None, typer.Option(min=0, help="How long it works; for ever if absent.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.01, max=36500, help="How long it works; for ever if absent.")
+    ] = None,
 ) -> None:
     """Make a key and print it, this once: only a hash of it is kept."""
     import re
@@ -83,7 +85,8 @@ def create_key(
     if not 1 <= len(name) <= 64 or not name.isprintable():
         raise CommandFailed("A key's name is 1 to 64 visible characters.")
     with _keys(first=True) as keys:
-        made = keys.create(tenant, name, frozenset(scope), clock.now() + timedelta(days=days) if days else None)
+        until = clock.now() + timedelta(days=days) if days is not None else None
+        made = keys.create(tenant, name, frozenset(scope), until)
     print(made.token)  # noqa: T201  # bare, so that a script can take it
     err.print(f"{made.id} of tenant {tenant}. Keep the key above: it is not shown again.", soft_wrap=True)
 

@@ -39,7 +39,7 @@ def certificate(
 
     Keys are what you trust: those that you have are never replaced.
     """
-    place = to or Path(f"{deletion}.certificate.json")
+    place = _named(to or Path(f"{deletion}.certificate.json"))
     keys = place.with_name("jwks.json")
     with connected(server, key_file) as client:
         signed = client.certificate(deletion)
@@ -67,15 +67,23 @@ def adapter(
     """Download the adapter and check it; an interrupted download goes on where it stopped."""
     from app.client.downloads import unpack
 
-    place = to or Path(deletion)
+    place = _named(to or Path(deletion))
     packed = place.suffix == ".zip"
-    with connected(server, key_file) as client:
-        done = client.download(deletion, place if packed else place.with_name(f".{place.name}.zip"))
-        files = [] if packed else unpack(done.path, place)
-    if not packed:
-        done.path.unlink()
+    try:
+        with connected(server, key_file) as client:
+            done = client.download(deletion, place if packed else place.with_name(f".{place.name}.zip"))
+            files = [] if packed else unpack(done.path, place)
+        if not packed:
+            done.path.unlink()
+    except OSError as error:
+        raise CommandFailed(f"{place} cannot be written: {error.strerror}.") from error
     if as_json:
         told = {"path": str(place), "sha256": done.sha256, "bytes": done.size, "files": files}
         sys.stdout.write(json.dumps(told) + "\n")
         return
     out.print(f"{place} ({done.size} bytes, sha256 {done.sha256})", highlight=False, soft_wrap=True)
+
+
+def _named(place: Path) -> Path:
+    """The same place by its name: `.` and `..` have none, and something is to lie beside it."""
+    return place if place.name not in ("", "..") else place.resolve()

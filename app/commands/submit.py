@@ -24,7 +24,7 @@ class BadRequestFile(CommandFailed):
 
 
 class NothingToForget(CommandFailed):
-    """Say what to forget: --prompt with --answer, --text with --span, or --file."""
+    """Say what to forget: --prompt with --answer, --text with --span, --about, or --file."""
 
     code = 2
 
@@ -37,6 +37,7 @@ def submit(
     alias: Annotated[list[str] | None, typer.Option(help="Another spelling of the answer; may be repeated.")] = None,
     text: Annotated[str | None, typer.Option(help="A passage that the model knows by heart.")] = None,
     span: Annotated[list[str] | None, typer.Option(help="Part of the passage to forget; may be repeated.")] = None,
+    about: Annotated[str | None, typer.Option(help="A person's name: forget what the model says of them.")] = None,
     retain: Annotated[list[str] | None, typer.Option(help="A prompt whose reply must stay; may be repeated.")] = None,
     reference: Annotated[str | None, typer.Option(help="Your own case number; not a name.")] = None,
     file: Annotated[
@@ -55,7 +56,7 @@ def submit(
     if file is not None:
         request = _read(file)
     else:
-        request = _typed(model, _target(prompt, answer, alias, text, span), retain, reference)
+        request = _typed(model, _target(prompt, answer, alias, text, span, about), retain, reference)
     with connected(server, key_file) as client:
         receipt = _submit(client, request, idempotency_key or uuid4().hex)
     if as_json:
@@ -92,15 +93,24 @@ def _read(file: Path) -> "DeletionRequest":
 
 
 def _target(
-    prompt: str | None, answer: str | None, aliases: list[str] | None, text: str | None, spans: list[str] | None
+    prompt: str | None,
+    answer: str | None,
+    aliases: list[str] | None,
+    text: str | None,
+    spans: list[str] | None,
+    about: str | None,
 ) -> dict[str, Any]:
-    """The one target that was typed; raises NothingToForget for half a one."""
-    fact, passage = bool(prompt and answer), bool(text and spans)
-    if fact == passage or (any((prompt, answer, aliases)) and passage) or (any((text, spans)) and fact):
+    """The one target that was typed; raises NothingToForget for half a one, or more than one."""
+    fact: dict[str, Any] = {"prompt": prompt, "answer": answer} | ({"aliases": aliases} if aliases else {})
+    whole: list[tuple[dict[str, Any], tuple[object, ...]]] = [
+        (fact, (prompt, answer)),
+        ({"text": text, "spans": spans}, (text, spans)),
+        ({"about": about}, (about,)),
+    ]
+    begun = [(target, parts) for target, parts in whole if any(target.values())]
+    if len(begun) != 1 or not all(begun[0][1]):
         raise NothingToForget
-    if passage:
-        return {"text": text, "spans": spans}
-    return {"prompt": prompt, "answer": answer} | ({"aliases": aliases} if aliases else {})
+    return begun[0][0]
 
 
 def _typed(

@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, defer
 
 from app import clock
 from app.database import Database
+from app.deadlines import OWED, overdue
 from app.models import AuditEvent, Deletion, Status
 
-OPEN = (Status.QUEUED, Status.RUNNING, Status.NEEDS_REVIEW, Status.FAILED)  # their subject still waits for an answer
 SOON = timedelta(days=7)
 MOST_RUNNING = 20
 HEAVY = [defer(column) for column in (Deletion.sealed_payload, Deletion.sealed_evidence)]
@@ -38,8 +38,8 @@ def overview(database: Database, tenant: str, models: Sequence[str]) -> Overview
     with database.read() as session:
         return Overview(
             counts=_counts(session, tenant, models),
-            overdue=_due(session, tenant, before=now),
-            due_soon=_due(session, tenant, after=now, before=now + SOON),
+            overdue=_count(session, tenant, overdue(now)),
+            due_soon=_count(session, tenant, overdue(now + SOON) & (Deletion.due_at >= now)),
             running=list(
                 session.scalars(
                     select(Deletion)
@@ -56,7 +56,7 @@ def _counts(session: Session, tenant: str, models: Sequence[str]) -> Mapping[str
     counts: dict[str, Counter[Status]] = {model: Counter() for model in models}
     wanted = (
         select(Deletion.model, Deletion.status, func.count())
-        .where(Deletion.tenant == tenant, Deletion.model.in_(models), Deletion.status.in_(OPEN))
+        .where(Deletion.tenant == tenant, Deletion.model.in_(models), Deletion.status.in_(OWED))
         .group_by(Deletion.model, Deletion.status)
     )
     for model, status, count in session.execute(wanted):
@@ -64,12 +64,8 @@ def _counts(session: Session, tenant: str, models: Sequence[str]) -> Mapping[str
     return counts
 
 
-def _due(session: Session, tenant: str, *, before: datetime, after: datetime | None = None) -> int:
-    wanted = select(func.count()).select_from(Deletion)
-    wanted = wanted.where(Deletion.tenant == tenant, Deletion.status.in_(OPEN), Deletion.due_at < before)
-    if after is not None:
-        wanted = wanted.where(Deletion.due_at >= after)
-    return session.scalar(wanted) or 0
+def _count(session: Session, tenant: str, wanted: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(Deletion).where(Deletion.tenant == tenant, wanted)) or 0
 
 
 def events(database: Database, tenant: str, limit: int, before: int | None) -> Sequence[AuditEvent]:

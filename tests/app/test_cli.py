@@ -205,6 +205,8 @@ def test_keys_are_listed_a_line_each_and_as_json(environment: dict[str, str]):
     assert key["scopes"] == ["deletions:read", "deletions:write"]
     assert key["revoked_at"] is None
     assert made.stdout.strip().rpartition("_")[2] not in listed.stdout
+    for days in ("0", "1e12"):  # neither for ever nor beyond the calendar
+        assert r2f(environment, "keys", "create", "x", "--scope", "admin", "--days", days).returncode == 2
 
 
 @pytest.mark.parametrize("command", ["keys list", "keys revoke key_0", "audit verify", "seal rotate", "signing rotate"])

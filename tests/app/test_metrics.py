@@ -50,6 +50,28 @@ def test_what_is_late_is_told(client: TestClient):
     assert found["r2f_leases_expired", ()] == 1
 
 
+def test_what_failed_is_owed_still_until_its_request_is_destroyed(client: TestClient):
+    deletion = client.post("/deletions", json=FRANCE).json()["id"]
+    late = clock.now() - timedelta(hours=1)
+    with wired(client).database.write() as session:
+        changed = {"due_at": late, "status": Status.FAILED, "finished_at": late}
+        session.execute(update(Deletion).where(Deletion.id == deletion).values(**changed))
+    assert scraped(client)["r2f_deletions_overdue", ()] == 1
+    assert client.get(f"/deletions/{deletion}").json()["overdue"]
+    assert client.post(f"/deletions/{deletion}/purge").status_code == 200
+    assert scraped(client)["r2f_deletions_overdue", ()] == 0
+    assert not client.get(f"/deletions/{deletion}").json()["overdue"]
+
+
+def test_a_retried_deletion_waits_from_its_retry(client: TestClient):
+    deletion = client.post("/deletions", json=FRANCE).json()["id"]
+    client.delete(f"/deletions/{deletion}")
+    with wired(client).database.write() as session:
+        session.execute(update(Deletion).values(created_at=clock.now() - timedelta(days=10)))
+    assert client.post(f"/deletions/{deletion}/retry").status_code == 200
+    assert scraped(client)["r2f_queue_age_seconds", (MODEL,)] < 60
+
+
 def test_requests_are_counted_by_route_and_status_and_never_by_path(client: TestClient):
     deletion = client.post("/deletions", json=FRANCE).json()["id"]
     client.get(f"/deletions/{deletion}")

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
 from app import clock
-from app.deadlines import count_overdue
+from app.deadlines import OWED, is_overdue
 from app.models import AuditEvent, Deletion, Status
 from app.report import VerdictKind
 from app.services import Services
@@ -161,10 +161,11 @@ def test_a_due_date_is_extended_once_with_a_reason(client):
 def test_what_is_late_is_counted_listed_and_no_longer_extended(client):
     services = wired(client)
     done = finish(client)
+    assert Status.FAILED in OWED
     late, early = (client.post("/deletions", json=REQUEST).json()["id"] for _ in range(2))
     for deletion_id in (done, late):
         ago(services, deletion_id, due_at=timedelta(seconds=1))
-    assert count_overdue(services.database) == 1
+    assert [is_overdue(row(services, each), clock.now()) for each in (done, late, early)] == [False, True, False]
     assert [item["id"] for item in client.get("/deletions?overdue=true").json()["items"]] == [late]
     assert [item["id"] for item in client.get("/deletions?overdue=false").json()["items"]] == [early, done]
     assert client.get(f"/deletions/{late}").json()["overdue"]

@@ -20,6 +20,7 @@ from app import clock
 from app.errors import CallbackNotAllowed
 from app.models import Webhook as Endpoint
 from app.models import WebhookDelivery
+from app.report import VerdictKind
 from app.services import Services
 from app.settings import Settings
 from app.webhooks.addresses import checked, is_public, resolved
@@ -114,6 +115,25 @@ def test_a_running_deletion_tells_nothing_and_a_retried_one_tells_again(client: 
         client.post(f"/deletions/{deletion}/retry")
         courier.sweep()
     assert [json.loads(request.get_data())["data"]["status"] for request, _ in receiver.log] == ["canceled"] * 2
+
+
+def test_a_longer_due_date_tells_nothing_again(client: TestClient, receiver: HTTPServer):
+    receiver.expect_request("/told").respond_with_data()
+    webhook = registered(client, receiver.url_for("/told"))
+    deletion = submitted(client, webhook["url"])
+    worker_on(wired(client), FakePipeline(VerdictKind.MISSED)).runner.work()
+    courier = courier_of(wired(client))
+    courier.sweep()
+    extended = client.post(f"/deletions/{deletion}/extend", json={"months": 1, "reason": "complexity"})
+    assert extended.status_code == 200
+    courier.sweep()
+    assert len(receiver.log) == 1
+    client.post(f"/deletions/{deletion}/approve")
+    courier.sweep()
+    assert [json.loads(request.get_data())["type"] for request, _ in receiver.log] == [
+        "deletion.needs_review",
+        "deletion.completed",
+    ]
 
 
 def test_a_callback_that_nobody_registered_is_refused_and_nothing_is_written(client: TestClient):

@@ -127,7 +127,8 @@ def test_a_cancel_during_the_run_ends_it_at_the_next_check(services, deletion_id
 
     worker_on(services, FakePipeline(meanwhile=cancel)).runner.work()
     assert seen == [Stage.VIEWS, Stage.NEIGHBOURS]
-    assert services.deletions.get(LOCAL, deletion_id).status is Status.CANCELED
+    row = services.deletions.get(LOCAL, deletion_id)
+    assert (row.status, row.cancel_requested) == (Status.CANCELED, False)
 
 
 def test_a_shutdown_gives_the_run_back_uncounted(services, deletion_id):

@@ -61,6 +61,12 @@ def test_a_request_from_standard_input_stays_out_of_the_process_list(r2f: R2F):
     assert json.loads(done.stdout)["status"] == "queued"
 
 
+def test_a_person_can_be_named(live: Live, r2f: R2F):
+    done = r2f("submit", "--model", "smollm2-135m-instruct", "--about", "Zebulon Quartz")
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(r"del_[0-9a-f]{32}\n", done.stdout)
+
+
 def test_the_same_idempotency_key_finds_the_same_deletion(r2f: R2F):
     twice = [r2f("submit", *FACT, "--idempotency-key", "case-7").stdout for _ in range(2)]
     assert twice[0] == twice[1]
@@ -70,6 +76,7 @@ def test_the_same_idempotency_key_finds_the_same_deletion(r2f: R2F):
     "arguments",
     [
         ["--model", "m", "--prompt", "Who?"],
+        ["--model", "m", "--about", "Z. Quartz", "--answer", "b"],
         ["--model", "m", "--text", "A b c.", "--answer", "b"],
         ["--prompt", "Who?", "--answer", "Nobody"],
         ["--model", "m", "--prompt", "a", "--answer", "b", "--text", "A b.", "--span", "b"],
@@ -156,6 +163,17 @@ def test_report_and_adapter(live: Live, r2f: R2F, tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == done["files"]
     assert r2f("adapter", deletion, "--to", str(tmp_path / "a.zip")).exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "adapter"]
+
+
+def test_where_an_adapter_cannot_be_put_is_said(live: Live, r2f: R2F, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    deletion = ended(live)
+    (tmp_path / "file").touch()
+    done = r2f("adapter", deletion, "--to", str(tmp_path / "file" / "adapter"))
+    assert (done.exit_code, "cannot be written" in done.stderr) == (1, True)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert r2f("adapter", deletion, "--to", ".").exit_code == 0
+    assert "adapter_config.json" in {path.name for path in (tmp_path / "here").iterdir()}
 
 
 def test_a_certificate_is_saved_with_the_keys_and_holds(live: Live, r2f: R2F, tmp_path: Path):
