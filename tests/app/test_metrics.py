@@ -58,7 +58,7 @@ def test_what_failed_is_owed_still_until_its_request_is_destroyed(client: TestCl
         session.execute(update(Deletion).where(Deletion.id == deletion).values(**changed))
     assert scraped(client)["r2f_deletions_overdue", ()] == 1
     assert client.get(f"/deletions/{deletion}").json()["overdue"]
-    assert client.post(f"/deletions/{deletion}/purge").status_code == 200
+    assert client.delete(f"/deletions/{deletion}/personal-data").status_code == 200
     assert scraped(client)["r2f_deletions_overdue", ()] == 0
     assert not client.get(f"/deletions/{deletion}").json()["overdue"]
 
@@ -68,7 +68,7 @@ def test_a_retried_deletion_waits_from_its_retry(client: TestClient):
     client.delete(f"/deletions/{deletion}")
     with wired(client).database.write() as session:
         session.execute(update(Deletion).values(created_at=clock.now() - timedelta(days=10)))
-    assert client.post(f"/deletions/{deletion}/retry").status_code == 200
+    assert client.post(f"/deletions/{deletion}/retry").status_code == 202
     assert scraped(client)["r2f_queue_age_seconds", (MODEL,)] < 60
 
 
