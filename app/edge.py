@@ -6,12 +6,14 @@ from uuid import uuid4
 import structlog
 from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import tracing
 from app.errors import BodyTooLarge, InternalError
 from app.metrics import METHODS, Requests
-from app.problems import problem_response
+from app.problems import Answer, problem_response
 
 # What holds unless an answer says otherwise, as pages do: no answer is a page, is shown in one, or is kept.
 SECURITY = {
@@ -30,9 +32,10 @@ _log = structlog.get_logger(__name__)
 class Edge:
     """Numbers, times, counts and logs each request, and answers for a failure that nothing else caught."""
 
-    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+    def __init__(self, app: ASGIApp, requests: Requests, answer: Answer) -> None:
         self.app = app
         self.requests = requests
+        self.answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -78,7 +81,7 @@ class Edge:
             # The boundary of a request: the log gets the places, never the message, and the caller a problem.
             _log.exception("request failed", request_id=request_id)
             if status == 0:
-                await problem_response(InternalError())(scope, receive, answer)
+                await self._apology(scope)(scope, receive, answer)
         finally:
             _log.info(
                 "request",
@@ -89,6 +92,13 @@ class Edge:
                 milliseconds=round((time.monotonic() - began) * 1000, 1),
             )
         return status
+
+    def _apology(self, scope: Scope) -> Response:
+        """What is said of a failure; where the page of it fails too, the bare problem."""
+        try:
+            return self.answer(Request(scope), InternalError())
+        except Exception:
+            return problem_response(InternalError())
 
 
 def _route(scope: Scope) -> str | None:

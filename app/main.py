@@ -24,7 +24,7 @@ from app.api import (
 )
 from app.api import metrics as metrics_api
 from app.api.deps import known_query
-from app.dashboard import actions, console, login, pages
+from app.dashboard import actions, console, login, pages, refusals
 from app.dashboard.rendering import STATIC, SWAGGER, Assets
 from app.edge import BodyLimit, Edge
 from app.logs import configure_logging
@@ -84,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=UNTOLD,
     )
     app.state.metrics = metrics
-    problems.install(app)
+    problems.install(app, refusals.answer)
     openapi.install(app)
     for router in (
         deletions.router,
@@ -106,7 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.mount("/static/swagger", Assets(directory=SWAGGER))
     app.mount("/static", Assets(directory=STATIC))
     app.add_middleware(BodyLimit, limit=settings.body_limit)
-    app.add_middleware(Edge, requests=Requests(metrics))  # added last: outermost
+    app.add_middleware(Edge, requests=Requests(metrics), answer=refusals.answer)  # added last: outermost
     return app
 
 

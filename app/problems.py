@@ -1,7 +1,7 @@
 """Every error becomes RFC 9457 problem+json here; no value that a caller sent is ever repeated."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -33,6 +33,7 @@ from app.errors import (
 from app.schemas import ABOUT_TAG, PASSAGE_TAG, PROMPT_TAG
 from app.views import FieldProblem, ProblemView
 
+Answer = Callable[[Request, Problem], Response]
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
@@ -71,13 +72,24 @@ def problem_response(problem: Problem) -> Response:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the application with a problem."""
+def install(app: FastAPI, answer: Answer) -> None:
+    """Answer every error of the application with a problem.
+
+    Args:
+        answer: how to tell whoever asks of what no call of the API has to do with: a wrong path, a lost database.
+    """
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        return answer(request, _from_http(request, error))
+
+    async def on_database(request: Request, error: Exception) -> Response:
+        return answer(request, _from_database(error))
+
     app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     for lost in (OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(lost, _on_database)
+        app.add_exception_handler(lost, on_database)
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
@@ -107,14 +119,14 @@ async def _on_problem(_request: Request, error: Exception) -> Response:
     return problem_response(error if isinstance(error, Problem) else InternalError())
 
 
-async def _on_http(request: Request, error: Exception) -> Response:
+def _from_http(request: Request, error: Exception) -> Problem:
     """The framework's own errors."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if status == 405:
         headers["Allow"] = ", ".join(_allowed(request))
     known: dict[int, type[Problem]] = {400: MalformedJson, 404: PathNotFound, 405: MethodNotAllowed}
-    return problem_response(known.get(status, InternalError)(headers=headers))
+    return known.get(status, InternalError)(headers=headers)
 
 
 def _allowed(request: Request) -> list[str]:
@@ -130,9 +142,9 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     return problem_response(from_validation(error.errors() if isinstance(error, RequestValidationError) else []))
 
 
-async def _on_database(_request: Request, error: Exception) -> Response:
+def _from_database(error: Exception) -> Problem:
     """The database is away, busy or full."""
     _log.exception("the database failed", exc_info=error)
     if isinstance(error, DBAPIError) and "disk is full" in str(error.orig):
-        return problem_response(NoDiskSpace())
-    return problem_response(DatabaseUnavailable(headers={"Retry-After": "2"}))
+        return NoDiskSpace()
+    return DatabaseUnavailable(headers={"Retry-After": "2"})

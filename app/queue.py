@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import structlog
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
@@ -20,6 +21,7 @@ from app.folders import make_private
 from app.settings import Settings
 
 TASK = "r2f.delete"
+_log = structlog.get_logger(__name__)
 
 
 class _Unacknowledged:
@@ -139,6 +141,13 @@ class Bell:
                 self._celery.send_task(TASK, args=[deletion_id], queue=queue_of(model))
             except (OperationalError, ChannelError, OSError) as error:
                 raise RingFailed from error
+
+    def ring_if_it_can(self, deletion_id: str, model: str) -> None:
+        """Ring after an answer has gone out; if that fails the sweeper rings again."""
+        try:
+            self.ring(deletion_id, model)
+        except RingFailed:
+            _log.warning("the broker does not answer", deletion_id=deletion_id)
 
     def check(self) -> None:
         """See that the broker takes messages; raises RingFailed."""

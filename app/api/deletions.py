@@ -3,13 +3,11 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-import structlog
 from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 
 from app import errors, listing
 from app.access import Scope
 from app.api.deps import JsonBody, TheCaller, TheDeletion, TheId, TheKey, TheServices, needs
-from app.errors import RingFailed
 from app.lengths import check_lengths
 from app.models import Deletion, Status
 from app.openapi import DECIDED, FOLLOWED, RECEIPT, WITH_BODY, Responses, problems
@@ -23,7 +21,6 @@ _ONE = (errors.MalformedId, errors.DeletionNotFound)
 _RUNS: Responses = {
     202: {"model": DeletionView, "description": "It runs: its worker will cancel it at the next check."}
 }
-_log = structlog.get_logger(__name__)
 
 
 @router.post(
@@ -65,7 +62,7 @@ def submit_deletion(
     check_lengths(body, model, services.settings)
     accepted = services.deletions.submit(caller, body, key)
     if accepted.created:
-        after.add_task(ring, services, accepted.row)
+        after.add_task(services.bell.ring_if_it_can, accepted.row.id, accepted.row.model)
     response.headers["Location"] = f"/deletions/{accepted.row.id}"
     response.headers["Retry-After"] = POLL_SECONDS
     return Receipt.of(accepted.row)
@@ -145,7 +142,7 @@ def retry_deletion(
 ) -> DeletionView:
     """Queue it once more, with a fresh budget of runs. The due date stays."""
     row = services.deletions.retry(caller, deletion_id)
-    after.add_task(ring, services, row)
+    after.add_task(services.bell.ring_if_it_can, row.id, row.model)
     return _view(services, row)
 
 
@@ -173,11 +170,3 @@ def reject_deletion(services: TheServices, caller: TheCaller, deletion_id: TheId
 
 def _view(services: Services, row: Deletion) -> DeletionView:
     return DeletionView.of(row, services.deletions.reference(row))
-
-
-def ring(services: Services, row: Deletion) -> None:
-    """Ring after the answer has gone out; if that fails the sweeper rings again."""
-    try:
-        services.bell.ring(row.id, row.model)
-    except RingFailed:
-        _log.warning("the broker does not answer", deletion_id=row.id)

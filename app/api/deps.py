@@ -124,6 +124,7 @@ def the_caller(
     except (KeyMissing, KeyRefused, SessionRefused):
         count_stranger(request, services)
         raise
+    request.state.caller = caller
     services.rates.count(caller)
     return caller
 

@@ -68,8 +68,23 @@ def remember(session: Session, request: Request, response: Response) -> None:
         httponly=True,
         samesite="strict",
         # Without TLS the cookie leaves this machine never: a browser neither keeps nor sends it.
-        secure=request.url.scheme == "https" or not is_loopback(request.url.hostname or ""),
+        secure=_needs_tls(request),
     )
+
+
+def would_be_lost(request: Request) -> bool:
+    """Whether the browser would drop the cookie: its page came without TLS, from another machine.
+
+    A proxy that ends TLS may not say so. The browser does: by its page's origin, and because it tells plain addresses
+    nothing of what fetches them.
+    """
+    origin, fetch = request.headers.get("origin", ""), request.headers.get("sec-fetch-site")
+    by_tls = request.url.scheme == "https" or origin.startswith("https://") or fetch is not None
+    return _needs_tls(request) and not by_tls
+
+
+def _needs_tls(request: Request) -> bool:
+    return request.url.scheme == "https" or not is_loopback(request.url.hostname or "")
 
 
 def forget(response: Response) -> None:

@@ -8,7 +8,6 @@ from fastapi import APIRouter, BackgroundTasks
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.access import Caller, Scope
-from app.api.deletions import ring
 from app.api.deps import TheCaller, TheId, TheServices
 from app.authentication import demand
 from app.dashboard.refusals import PageRoute
@@ -69,7 +68,10 @@ def possible(caller: Caller, row: Deletion) -> list[tuple[Action, Deed]]:
     return [
         (action, deed)
         for action, deed in DEEDS.items()
-        if (row.status, deed.event) in TRANSITIONS and caller.may(deed.scope) and not row.cancel_requested
+        if (row.status, deed.event) in TRANSITIONS
+        and caller.may(deed.scope)
+        and not (row.status is Status.RUNNING and row.cancel_requested)
+        and not (action is Action.RETRY and row.purged_at is not None)
     ]
 
 
@@ -82,5 +84,5 @@ def act(
     demand(caller, deed.scope)
     row = deed.do(services.deletions, caller, deletion_id)
     if row.status is Status.QUEUED:
-        after.add_task(ring, services, row)
+        after.add_task(services.bell.ring_if_it_can, row.id, row.model)
     return RedirectResponse(f"/ui/deletions/{deletion_id}?done={action}", status_code=303)

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from app.clock import DELETION_ID
 from app.dashboard.rendering import page
 from app.errors import Problem
-from app.problems import from_validation
+from app.problems import from_validation, problem_response
 
 _ABOUT = re.compile(rf"^(?:/ui)?/deletions/({DELETION_ID.strip('^$')})(?:/|$)")
 
@@ -39,10 +39,16 @@ class PageRoute(APIRoute):
         return handle_for_people
 
 
+def answer(request: Request, problem: Problem) -> Response:
+    """What is wrong, as a page where a browser asks."""
+    return refusal(request, problem) if prefers_html(request) else problem_response(problem)
+
+
 def refusal(request: Request, problem: Problem) -> Response:
     """A page that says what is wrong, and leads back to the deletion that it is about, if it is about one."""
     back = f"/ui/deletions/{found[1]}" if (found := _ABOUT.match(request.url.path)) and problem.status != 404 else "/"
-    response = page("problem.html", problem.status, problem=problem, back=back)
+    caller = getattr(request.state, "caller", None)  # where it got so far
+    response = page("problem.html", problem.status, caller=caller, problem=problem, back=back)
     response.headers.update(problem.headers)
     return response
 

@@ -57,6 +57,21 @@ def test_only_what_is_possible_is_offered(client: TestClient):
     assert buttons(client, review) == set()
 
 
+def test_a_retry_is_offered_where_it_can_succeed(client: TestClient):
+    stopped = submit(client)
+    worker_on(wired(client), FakePipeline(meanwhile=lambda stage: cancel_once(client, stopped))).runner.work()
+    assert client.get(f"/deletions/{stopped}").json()["status"] == "canceled"
+    assert buttons(client, stopped) == {"retry"}
+    client.delete(f"/deletions/{stopped}/personal-data")
+    assert buttons(client, stopped) == set()
+
+
+def cancel_once(client, deletion_id):
+    """Cancel what runs, of which nothing more is offered from then on."""
+    act(client, deletion_id, "cancel")
+    assert buttons(client, deletion_id) == set()
+
+
 @pytest.mark.parametrize(
     ("action", "status", "said"),
     [("approve", "completed", "the adapter is published"), ("reject", "failed", "the report stays")],
@@ -129,6 +144,28 @@ def test_logging_in_never_leads_to_another_site(client: TestClient, to):
     assert answer.headers["location"] == "/"
 
 
+@pytest.mark.parametrize(
+    ("address", "origin", "status"),
+    [
+        ("http://r2f.example", "http://r2f.example", 403),
+        ("http://r2f.example", "https://r2f.example", 303),  # through a proxy that ends TLS and does not say so
+        ("https://r2f.example", "https://r2f.example", 303),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000", 303),
+    ],
+)
+def test_logging_in_where_the_session_would_be_lost_is_refused_with_the_reason(
+    client: TestClient, address: str, origin: str, status: int
+):
+    browser = TestClient(client.app, base_url=address)
+    sent = {"data": {"key": key(client, Scope.ADMIN)}, "headers": {"Origin": origin}, "follow_redirects": False}
+    answer = browser.post("/ui/login", **sent)
+    assert answer.status_code == status
+    assert ("Logging in needs https here" in answer.text) is (status == 403)
+    assert ("set-cookie" in answer.headers) is (status == 303)
+    assert ("needs https" in browser.get("/ui/login").text) is (address == "http://r2f.example")
+    assert "needs https" not in browser.get("/ui/login", headers={"Sec-Fetch-Site": "none"}).text
+
+
 def test_a_wrong_key_is_refused_and_not_repeated(client: TestClient):
     answer = client.post("/ui/login", data={"key": "r2f_secret-that-is-wrong"}, headers=OWN_PAGE)
     assert answer.status_code == 401
@@ -146,6 +183,16 @@ def test_a_reader_sees_and_cannot_act(client: TestClient):
     assert answer.status_code == 403
     assert "does not have the scope" in answer.text
     assert client.get(f"/deletions/{deletion_id}").json()["status"] == "needs_review"
+
+
+def test_a_problem_keeps_the_navigation_of_whoever_is_logged_in(client: TestClient):
+    log_in(client, Scope.DELETIONS_READ)
+    for path, status in ((f"/ui/deletions/del_{'0' * 32}", 404), ("/ui/audit", 403), ("/?status=lost", 422)):
+        answer = client.get(path)
+        assert answer.status_code == status
+        page = Elements(answer.text)
+        assert {"/ui/workers", "/ui/models"} <= {a["href"] for a in page.all("a")}, path
+        assert "Log out" in page.text
 
 
 def test_whoever_may_only_write_sees_nothing(client: TestClient):

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 
 from app.access import Scope
+from app.dashboard import refusals
 from app.settings import Settings
+from tests.app.test_dashboard import Elements
 from tests.conftest import FRANCE, FakePipeline, caller, wired, worker_on
 
 PROMISED = [
@@ -161,6 +164,39 @@ def test_what_is_not_there_is_a_problem_too(client: TestClient, method, path, st
     assert answer.headers["content-type"] == "application/problem+json"
     if status == 405:
         assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "slug"),
+    [
+        (None, 404, "path-not-found"),
+        (OperationalError("SELECT 1", None, Exception("gone")), 503, "database-unavailable"),
+        (RuntimeError("a secret"), 500, "internal-error"),
+    ],
+)
+def test_a_browser_is_shown_a_page_of_what_went_wrong(client: TestClient, monkeypatch, failure, status, slug):
+    def fail() -> None:
+        raise failure
+
+    monkeypatch.setattr(wired(client).registry, "all", fail)
+    path = "/models" if failure else "/nowhere"
+    assert client.get(path).json()["type"] == f"/problems/{slug}"
+    answer = client.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    page = Elements(answer.text)
+    assert [a["href"] for a in page.all("a") if a.get("class") == "brand"] == ["/"]
+    assert "a secret" not in page.text
+    if status != 404:
+        assert "/ui/workers" in [a["href"] for a in page.all("a")], "who asks is known by then"
+
+
+def test_where_even_the_page_of_a_failure_fails_the_bare_problem_is_answered(client: TestClient, monkeypatch):
+    def fail(*_anything: object, **_more: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(refusals, "page", fail)
+    answer = client.get("/nowhere", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal-error")
 
 
 def test_the_process_is_alive_and_ready(client: TestClient):
