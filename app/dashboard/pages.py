@@ -49,13 +49,13 @@ def queue(
     status: Annotated[Status | None, Choice, Query()] = None,
     model: Annotated[ModelId | None, Choice, Query()] = None,
     reference: Annotated[Short | None, Choice, Query()] = None,
+    overdue: Annotated[bool | None, Choice, Query()] = None,
     cursor: Annotated[str | None, Query()] = None,
 ) -> HTMLResponse:
     """What waits, runs and is late; htmx asks for the part that changes."""
     models = [one.id for one in services.registry.all()]
-    wanted = listing.Filter(
-        caller.tenant, status, model, services.deletions.reference_hash(reference) if reference else None
-    )
+    reference_hash = services.deletions.reference_hash(reference) if reference else None
+    wanted = listing.Filter(caller.tenant, status, model, reference_hash, overdue=overdue)
     rows, following = listing.page(services.database, wanted, PAGE_ROWS, cursor)
     seen = overview.overview(services.database, caller.tenant, models)
     return page(
@@ -65,7 +65,12 @@ def queue(
         running=[_view(services, row) for row in seen.running],
         rows=[_view(services, row) for row in rows],
         statuses=list(Status),
-        chosen={"status": status, "model": model, "reference": reference},
+        chosen={
+            "status": status,
+            "model": model,
+            "reference": reference,
+            "overdue": None if overdue is None else str(overdue).lower(),
+        },
         cursor=cursor,
         following=following,
         asked=request.url.query,

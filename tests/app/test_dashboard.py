@@ -123,6 +123,20 @@ def test_the_queue_shows_what_waits_by_status_and_what_is_late(client: TestClien
     assert "2 d overdue" in text
 
 
+def test_the_tile_of_what_is_late_leads_to_it(client: TestClient):
+    late = [submit(client) for _ in range(26)]
+    with wired(client).database.write() as session:
+        session.execute(update(Deletion).values(due_at=clock.now() - timedelta(days=1)))
+    submit(client)
+    (tile,) = [a for a in shown(client, "/").all("a") if a.get("id") == "tile-overdue"]
+    page = shown(client, tile["href"])
+    assert "Deletions that match" in page.text
+    assert [o["value"] for o in page.all("option") if "selected" in o] == ["true"]
+    (older,) = [a["href"] for a in page.all("a") if a.get("rel") == "next"]
+    ids = [a["title"] for p in (page, shown(client, older)) for a in p.all("a") if a.get("class") == "id"]
+    assert ids == late[::-1]
+
+
 def test_the_queue_can_be_narrowed_and_paged(client: TestClient):
     first = submit(client, reference="case-7")
     made = [submit(client) for _ in range(26)]
