@@ -6,8 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Dialog, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Route, expect
 
+from app import watching
 from app.access import DEFAULT_TENANT, Scope
 from app.models import Stage
 from app.report import VerdictKind
@@ -43,6 +44,8 @@ def paths(served: Served) -> list[str]:
     done = submit(served)
     bench = worker_on(served.services, FullPipeline())
     bench.runner.work()
+    review = submit(served)
+    worker_on(served.services, FullPipeline(VerdictKind.MISSED), "wrk_strict").runner.work()
     running = submit(served)
     claim = bench.leases.claim(str(FRANCE["model"]), "wrk_test")
     assert claim is not None
@@ -53,22 +56,59 @@ def paths(served: Served) -> list[str]:
         "/ui/audit",
         "/ui/workers",
         "/ui/models",
+        "/docs",
+        "/no/such/page",
         f"/ui/deletions/{running}",
+        f"/ui/deletions/{review}",
+        f"/ui/deletions/{done}",
         f"/deletions/{done}/report",
     ]
 
 
+def look(context: BrowserContext, address: str, seen: str = "") -> None:
+    """See a page at a desk and on a phone: nothing goes wrong in it, nobody is barred, and it fits."""
+    visit = Visit(context.new_page())
+    answer = visit.page.goto(address)
+    assert answer is not None
+    refused = [f"the server responded with a status of {answer.status}"] if answer.status >= 400 else []
+    expect(visit.page.locator("body")).to_contain_text(seen)
+    assert visit.barriers() == [], address
+    for width in (1280, 390):
+        visit.page.set_viewport_size({"width": width, "height": 844})
+        assert not visit.overflows(), (address, width)
+    assert [said for said in visit.wrong if not any(expected in said for expected in refused)] == [], address
+    visit.page.close()
+
+
+def log_in(context: BrowserContext, served: Served) -> str:
+    """Have a browser hold a session; the id of its key."""
+    made = served.services.keys.create(DEFAULT_TENANT, "test", frozenset(Scope))
+    assert context.request.post(f"{served.url}/session", data={"key": made.token}).status == 201
+    return made.id
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_errors_or_barriers(browser: Browser, served: Served, scheme):
-    for width in (1280, 390):
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
-        for path in paths(served) if width == 1280 else ["/"]:
-            visit = Visit(context.new_page())
-            visit.page.goto(served.url + path)
-            assert visit.wrong == [], path
-            assert visit.barriers() == [], (path, scheme, width)
-            assert not visit.overflows(), (path, width)
-        context.close()
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 844})
+    for path in paths(served):
+        look(context, served.url + path)
+    log_in(context, served)
+    look(context, f"{served.url}/ui/workers", seen="Log out")
+    look(context, f"{served.url}/ui/deletions/del_{'0' * 32}", seen="Log out")
+    context.close()
+
+
+def test_on_a_phone_nobody_is_barred_and_each_reply_takes_the_whole_width(browser: Browser, served: Served):
+    done = submit(served)
+    worker_on(served.services, FullPipeline()).runner.work()
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    visit = Visit(context.new_page())
+    for path in ("/", f"/deletions/{done}/report"):
+        visit.page.goto(served.url + path)
+        assert visit.barriers() == [], path
+    widths = "cells => cells.map(cell => cell.offsetWidth / cell.parentElement.offsetWidth)"
+    assert min(visit.page.locator(".replies td").evaluate_all(widths)) > 0.95
+    context.close()
 
 
 def test_the_check_for_barriers_can_fail(browser: Browser):
@@ -92,6 +132,87 @@ def test_a_deletion_is_shown_live_to_its_end(browser: Browser, served: Served):
     worker_on(served.services, FakePipeline(meanwhile=see)).runner.work()
     expect(badge).to_have_text("forgotten")
     assert visit.wrong == []
+
+
+def test_events_leave_the_focus_and_what_was_said_and_their_news_is_read_out(browser: Browser, served: Served):
+    deletion_id = submit(served)
+    page = browser.new_page()
+    page.goto(f"{served.url}/ui/deletions/{deletion_id}?done=retry")
+    cancel = page.get_by_role("button", name="Cancel")
+    cancel.focus()
+    assert worker_on(served.services, FakePipeline()).leases.claim(str(FRANCE["model"]), "wrk_test")
+    expect(page.locator(".head .badge").first).to_have_text("running")
+    expect(cancel).to_be_focused()
+    expect(page.get_by_text("Queued once more")).to_be_visible()
+    expect(page.locator("#told")).to_have_text("running")
+
+
+def test_a_live_page_says_when_the_service_is_gone(browser: Browser, tmp_path: Path, sqlite_template: Path):
+    (tmp_path / "r2f.db").write_bytes(sqlite_template.read_bytes())
+    page = browser.new_page()
+    with serving(Settings(data_dir=tmp_path, watch_seconds=0.05, log_level="WARNING")) as served:
+        page.goto(f"{served.url}/ui/deletions/{submit(served)}")
+        expect(page.locator("#offline")).to_be_hidden()
+    expect(page.get_by_text("The service does not answer")).to_be_visible()
+
+
+def test_a_live_page_whose_session_has_ended_leads_to_the_login(browser: Browser, served: Served, monkeypatch):
+    monkeypatch.setattr(watching, "LONGEST_SECONDS", 1.0)
+    deletion_id = submit(served)
+    context = browser.new_context()
+    key = log_in(context, served)
+    page = context.new_page()
+    page.goto(f"{served.url}/ui/deletions/{deletion_id}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(deletion_id)
+    served.services.keys.revoke(key)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    context.close()
+
+
+def test_a_stream_that_was_refused_is_asked_for_again(browser: Browser, served: Served):
+    deletion_id, refused = submit(served), []
+    page = browser.new_page()
+    page.clock.install()
+
+    def refuse_once(route: Route) -> None:
+        if refused:
+            route.continue_()
+            return
+        refused.append(route.request.url)
+        route.fulfill(status=503)
+
+    page.route("**/events", refuse_once)
+    with page.expect_response(lambda answer: "hx-request" in answer.request.headers):
+        page.goto(f"{served.url}/ui/deletions/{deletion_id}")
+    page.clock.fast_forward(5000)
+    httpx.delete(f"{served.url}/deletions/{deletion_id}")
+    expect(page.locator(".head .badge").first).to_have_text("canceled")
+
+
+def test_what_does_not_answer_is_given_up(browser: Browser, served: Served):
+    page = browser.new_page()
+    page.goto(served.url)
+    assert page.evaluate("htmx.config.timeout") == 10_000
+
+
+def test_where_storage_is_blocked_the_question_is_asked_all_the_same(browser: Browser, served: Served):
+    deletion_id = submit(served)
+    context = browser.new_context()
+    context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+    )
+    visit = Visit(context.new_page())
+    visit.page.goto(f"{served.url}/ui/deletions/{deletion_id}")
+    asked: list[str] = []
+    visit.page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    visit.page.get_by_role("button", name="Cancel").click()
+    assert "Cancel this deletion?" in asked[0]
+    assert httpx.get(f"{served.url}/deletions/{deletion_id}").json()["status"] == "queued"
+    theme = visit.page.get_by_role("button", name=re.compile("Theme"))
+    theme.click()
+    expect(theme).to_have_text("Theme: light")
+    assert visit.wrong == []
+    context.close()
 
 
 def test_the_queue_renews_itself(browser: Browser, served: Served):
