@@ -8,6 +8,7 @@ from functools import cached_property
 from uuid import uuid4
 
 import httpx
+import structlog
 from standardwebhooks import Webhook
 
 from app import clock
@@ -22,6 +23,7 @@ DUTY = "webhooks"
 AT_ONCE = 32
 DEADLINE_SECONDS = 10.0  # for a whole delivery, however slowly the endpoint answers
 USER_AGENT = "recover-to-forget"
+_log = structlog.get_logger(__name__)
 
 
 class Courier:
@@ -38,12 +40,15 @@ class Courier:
         self._owner = uuid4().hex
 
     def sweep(self) -> bool:
-        """One round; whether this process had the duty."""
+        """One batch; whether this process had the duty.
+
+        The duty is renewed, and what has settled is gathered, for each: where much is due, `pause` is next to nothing.
+        """
         now = clock.now()
         if not take(self._database, DUTY, self._owner, now, max(self._seconds, self._deadline) * 2):
             return False
         self._outbox.gather(now)
-        while messages := self._outbox.due(now, AT_ONCE):
+        if messages := self._outbox.due(now, AT_ONCE):
             for message, answer in zip(messages, asyncio.run(self._send(messages)), strict=True):
                 self._outbox.record(message, answer, clock.now())
         self._outbox.forget_older(now)
@@ -58,11 +63,15 @@ class Courier:
 
     async def _send(self, messages: Sequence[Message]) -> list[Answer]:
         """All of them at once; a slow endpoint holds up no other for longer than the deadline."""
-        # No proxy of the environment and no redirect: the connection goes where it was judged to go, and nowhere else.
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=self._trust) as http:
-            return await asyncio.gather(*(self._deliver(http, message) for message in messages))
+        # The transport alone: it knows no proxy of the environment, reads no redirect and keeps no cookie, so that the
+        # connection goes where it was judged to go, and nothing of one endpoint's answer reaches another. Nor does it
+        # keep connections: two names may share an address, and a certificate was checked for one of them.
+        kept = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncHTTPTransport(verify=self._trust, trust_env=False, limits=kept) as http:
+            tries = (self._deliver(http, message) for message in messages)
+            return [_answer(one) for one in await asyncio.gather(*tries, return_exceptions=True)]
 
-    async def _deliver(self, http: httpx.AsyncClient, message: Message) -> Answer:
+    async def _deliver(self, http: httpx.AsyncBaseTransport, message: Message) -> Answer:
         """One try; every way in which it can fail is an answer."""
         try:
             async with asyncio.timeout(self._deadline):
@@ -71,13 +80,13 @@ class Courier:
             return Answer(None, "not_allowed")
         except TimeoutError:
             return Answer(None, "timeout")
-        except (httpx.HTTPError, OSError, UnicodeError):  # no address, no connection, no certificate, no HTTP
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):  # no address, connection, certificate or HTTP
             return Answer(None, "unreachable")
         if 300 <= status < 400:
             return Answer(status, "redirect")
         return Answer(status, None if status < 300 else "refused")
 
-    async def _post(self, http: httpx.AsyncClient, message: Message) -> int:
+    async def _post(self, http: httpx.AsyncBaseTransport, message: Message) -> int:
         """Sign and send; the body of the answer is of no interest and is not read."""
         parts = checked(message.url, allow_private=self._allow_private)
         host = str(parts.hostname)
@@ -96,12 +105,20 @@ class Courier:
         }
         # To the address, in the name of the host: certificates are checked against the name.
         url = httpx.URL(message.url).copy_with(host=address)
-        request = http.build_request("POST", url, content=message.body.encode(), headers=headers)
-        request.extensions["sni_hostname"] = host
-        response = await http.send(request, stream=True)
+        content, extensions = message.body.encode(), {"sni_hostname": host}
+        request = httpx.Request("POST", url, content=content, headers=headers, extensions=extensions)
+        response = await http.handle_async_request(request)
         await response.aclose()
         return response.status_code
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
         return httpx.create_ssl_context(trust_env=False)
+
+
+def _answer(found: Answer | BaseException) -> Answer:
+    """What came of a try; a fault that nobody foresaw is a failed try too, and keeps no other from being recorded."""
+    if isinstance(found, Answer):
+        return found
+    _log.error("a delivery failed", exc_info=found)
+    return Answer(None, "unreachable")

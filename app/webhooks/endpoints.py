@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import audit, clock
@@ -48,6 +49,12 @@ class Endpoints:
     def register(self, caller: Caller, url: str) -> Endpoint:
         """Make an endpoint, or give a known one a fresh secret and enable it again; the secret is shown this once."""
         checked(url, allow_private=self._allow_private)
+        try:
+            return self._register(caller, url)
+        except IntegrityError:  # somebody else made the very same one in this moment: now it is known
+            return self._register(caller, url)
+
+    def _register(self, caller: Caller, url: str) -> Endpoint:
         secret = _new_secret()
         now, url_hash = clock.now(), _hash(self._sealer, caller.tenant, url)
         with self._database.write() as session:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from app import clock
 from app.database import Database
@@ -22,6 +22,7 @@ SETTLED = (Status.COMPLETED, Status.NEEDS_REVIEW, Status.FAILED, Status.CANCELED
 _HOUR = 3600
 WAITS = (5, 300, 1800, 2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR)
 GONE = 410
+PER_ENDPOINT = 4  # of one batch: one that answers slowly is waited for this often at once
 KEPT = timedelta(days=30)  # how long the log of deliveries is
 _log = structlog.get_logger(__name__)
 
@@ -89,13 +90,23 @@ class Outbox:
             return len(rows)
 
     def due(self, now: datetime, limit: int) -> Sequence[Message]:
-        """What is to be sent now, the longest waiting first."""
+        """What is to be sent now, the longest waiting first, and of every tenant as much as of any other."""
+        oldest = (WebhookDelivery.next_at, WebhookDelivery.id)
+        at_endpoint = func.row_number().over(partition_by=WebhookDelivery.webhook_id, order_by=oldest)
+        waiting = (
+            select(WebhookDelivery.id, WebhookDelivery.next_at, Webhook.tenant, at_endpoint.label("place"))
+            .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
+            .where(WebhookDelivery.next_at <= now, Webhook.disabled_at.is_(None))
+            .subquery()
+        )
+        turn = func.row_number().over(partition_by=waiting.c.tenant, order_by=(waiting.c.next_at, waiting.c.id))
         wanted = (
             select(WebhookDelivery, Webhook, Secret)
+            .join(waiting, waiting.c.id == WebhookDelivery.id)
             .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
             .join(Secret, Secret.name == Webhook.key_name)
-            .where(WebhookDelivery.next_at <= now, Webhook.disabled_at.is_(None))
-            .order_by(WebhookDelivery.next_at)
+            .where(waiting.c.place <= PER_ENDPOINT)
+            .order_by(turn, waiting.c.next_at)
             .limit(limit)
         )
         with self._database.read() as session:
