@@ -148,8 +148,8 @@ def sign(statement: Statement, private: Ed25519PrivateKey) -> bytes:
     return rfc8785.dumps({"statement": said, "signature": {"algorithm": "Ed25519", "key_id": key_id, "value": value}})
 
 
-def check_signature(document: Mapping[str, Any], jwks: Mapping[str, Any]) -> None:
-    """Raise Invalid unless one of these keys signed exactly this."""
+def check_signature(document: Mapping[str, Any], jwks: Mapping[str, Any]) -> str:
+    """The id of the key, one of these, that signed exactly this; raises Invalid if none did."""
     try:
         signature, said = document["signature"], document["statement"]
         algorithm, key_id, value = (signature[name] for name in ("algorithm", "key_id", "value"))
@@ -157,16 +157,28 @@ def check_signature(document: Mapping[str, Any], jwks: Mapping[str, Any]) -> Non
         raise Invalid("It is not a certificate: statement and signature are missing.") from error
     if algorithm != "Ed25519":
         raise Invalid("The signature's algorithm is not Ed25519.")
-    key = next((key for key in jwks.get("keys", ()) if key.get("kid") == key_id), None)
-    if key is None or key.get("kty") != "OKP" or key.get("crv") != "Ed25519" or thumbprint(key["x"]) != key_id:
-        raise Invalid("The key that it names is not among the keys given.")
+    x = _found(jwks, key_id)
     if set(document) != {"statement", "signature"} or set(signature) != {"algorithm", "key_id", "value"}:
         raise Invalid("It has fields that are not signed.")
     try:
-        public = Ed25519PublicKey.from_public_bytes(_decode(key["x"]))
+        public = Ed25519PublicKey.from_public_bytes(_decode(x))
         public.verify(_decode(value), _signed(said, algorithm, key_id))
-    except (InvalidSignature, binascii.Error, ValueError, TypeError, AttributeError) as error:
+    except (InvalidSignature, binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Invalid("The signature does not fit: something in the certificate was changed.") from error
+    return str(key_id)
+
+
+def _found(jwks: Any, key_id: Any) -> str:
+    """The public key of this id; raises Invalid."""
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list):
+        raise Invalid("The keys given are no JWKS: an object with a list named keys.")
+    for key in keys:
+        if isinstance(key, dict) and (key.get("kid"), key.get("kty"), key.get("crv")) == (key_id, "OKP", "Ed25519"):
+            x = key.get("x")
+            if isinstance(x, str) and x.isascii() and thumbprint(x) == key_id:
+                return x
+    raise Invalid("The key that it names is not among the keys given.")
 
 
 def public_jwk(public: Ed25519PublicKey) -> dict[str, str]:

@@ -39,21 +39,21 @@ def verify(
 ) -> list[Check]:
     """Every check, in order; what rests on a statement that is not authentic is not checked at all."""
     try:
-        statement = _authentic(certificate, jwks)
+        statement, key_id = _authentic(certificate, jwks)
     except Invalid as error:
         return [Check("signature", False, str(error))]
-    return [Check("signature", True, "One of the keys given signed it."), *_contents(statement, adapter, opening)]
+    return [Check("signature", True, f"The key {key_id} signed it."), *_contents(statement, adapter, opening)]
 
 
-def _authentic(certificate: bytes, jwks: Mapping[str, Any]) -> Statement:
-    """The statement, once its signature has been checked; raises Invalid."""
+def _authentic(certificate: bytes, jwks: Mapping[str, Any]) -> tuple[Statement, str]:
+    """The statement and the id of its key, once its signature has been checked; raises Invalid."""
     try:
         document = json.loads(certificate, object_pairs_hook=_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid("It is not JSON, or names a field twice.") from error
-    check_signature(document, jwks)
+    key_id = check_signature(document, jwks)
     try:
-        return SignedCertificate.model_validate_json(certificate).statement
+        return SignedCertificate.model_validate_json(certificate).statement, key_id
     except ValidationError as error:
         raise Invalid("It is signed, but of a version that this program does not know.") from error
 

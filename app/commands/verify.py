@@ -37,7 +37,7 @@ def verify(
     place = jwks or certificate.with_name("jwks.json")
     try:
         keys = json.loads(place.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CommandFailed(f"No keys can be read from {place}: save the service's /.well-known/jwks.json.") from error
     if (request is None) != (salt is None):
         raise CommandFailed("The commitment is opened by --request and --salt together.")

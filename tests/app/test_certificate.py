@@ -166,6 +166,48 @@ def test_what_is_no_certificate_is_said_to_be_none(text):
     assert not check.holds
 
 
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"statement": ' + b"[" * 400 + b"]" * 400 + b', "signature": {}}'])
+def test_what_is_too_deep_is_no_certificate(text):
+    (check,) = verify(text, {"keys": []})
+    assert not check.holds
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda keys: keys["keys"],
+        lambda keys: None,
+        lambda keys: "keys",
+        lambda keys: {},
+        lambda keys: {"keys": None},
+        lambda keys: {"keys": keys["keys"][0]},
+        lambda keys: {"keys": ["x", None, 1, []]},
+        lambda keys: {"keys": [_without(keys["keys"][0], "x")]},
+        lambda keys: {"keys": [{**keys["keys"][0], "x": None}]},
+        lambda keys: {"keys": [{**keys["keys"][0], "x": ["x"]}]},
+        lambda keys: {"keys": [{**keys["keys"][0], "x": "\ud800"}]},
+        lambda keys: {"keys": [{**keys["keys"][0], "kty": []}]},
+    ],
+)
+def test_keys_that_are_none_are_a_verdict(client, done, spoil, tmp_path):
+    place = tmp_path / "certificate.json"
+    place.write_bytes(certificate(client, done))
+    spoiled = spoil(jwks(client))
+    (check,) = verify(place.read_bytes(), spoiled)
+    assert not check.holds
+    (tmp_path / "jwks.json").write_text(json.dumps(spoiled))
+    run = CliRunner().invoke(cli, ["verify", str(place)])
+    assert run.exit_code == 1
+    assert "FAILS  signature" in run.output
+
+
+def test_a_key_that_is_broken_does_not_hide_the_right_one(client, done):
+    keys = jwks(client)["keys"]
+    (check,) = verify(certificate(client, done), {"keys": [None, _without(keys[0], "x"), *keys]})
+    assert check.holds
+    assert keys[0]["kid"] in check.said, "it says which key was trusted"
+
+
 def test_a_field_that_is_named_twice_is_found(client, done):
     twice = certificate(client, done).replace(b'{"adapter"', b'{"outcome":"not_known","adapter"', 1)
     (check,) = verify(twice, jwks(client))
