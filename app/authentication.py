@@ -15,6 +15,7 @@ from app.sessions import Sessions
 from app.settings import Settings
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_RELAYED = frozenset({"forwarded", "via", "x-real-ip"})  # and X-Forwarded-*: what proxies add
 _REALM = 'Bearer realm="r2f"'
 
 
@@ -67,12 +68,17 @@ class Authentication:
                 return self._from_this_machine(request) and not self._keys.any()
 
     def _from_this_machine(self, request: Request) -> bool:
-        """Not through a proxy, and under no name that a page elsewhere has bent to this address (DNS rebinding)."""
+        """Not through a proxy, and under no name that a page elsewhere has bent to this address (DNS rebinding).
+
+        A proxy on this machine that neither passes the caller's `Host` on nor adds a header cannot be told from a
+        caller: behind one, `required` is the only safe setting.
+        """
         return (
             is_loopback(self._settings.host)
             and request.client is not None
             and is_loopback(request.client.host)
-            and is_loopback(request.url.hostname or "")
+            and is_loopback(_hostname(request))
+            and not any(name in _RELAYED or name.startswith("x-forwarded-") for name in request.headers)
         )
 
 
@@ -95,8 +101,27 @@ def refuse_other_sites(request: Request, *, browser: bool) -> None:
     if fetch is not None:
         own = fetch in ("same-origin", "none")
     elif origin is not None:
-        own = urlsplit(origin).netloc == request.url.netloc
+        own = (site := _netloc(origin)) is not None and site == request.headers.get("host")
     else:
         own = not browser
     if not own:
         raise CrossSite
+
+
+def _hostname(request: Request) -> str:
+    """The name under which this service was called; empty where there is none, or none that makes sense.
+
+    Not `request.url`: that takes the server's own address where the `Host` is malformed.
+    """
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(url: str) -> str | None:
+    """Host and port of a URL; None where there is none, as in `null`, or no URL."""
+    try:
+        return urlsplit(url).netloc or None
+    except ValueError:
+        return None

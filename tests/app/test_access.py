@@ -207,6 +207,37 @@ def test_who_only_looks_local_needs_a_key(settings: Settings, host: str, address
         assert slug(away.get("/deletions")) == "key-missing"
 
 
+@pytest.mark.parametrize("authentication", ["auto", "off"])
+@pytest.mark.parametrize(
+    "name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Via"]
+)
+def test_what_a_proxy_has_passed_on_is_not_local(settings: Settings, authentication: str, name: str):
+    with caller(settings.model_copy(update={"authentication": authentication})) as local:
+        assert local.get("/deletions").status_code == 200
+        for value in ("203.0.113.7", "127.0.0.1", ""):
+            assert slug(local.get("/deletions", headers={name: value})) == "key-missing"
+
+
+@pytest.mark.parametrize(
+    "host", ["", "[", "evil.example:", "evil.example:x", "evil.example:99999", "127.0.0.1@evil.example"]
+)
+def test_a_host_that_makes_no_sense_is_not_local(client: TestClient, host: str):
+    assert slug(client.get("/deletions", headers={"Host": host})) == "key-missing"
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "null", "", "//", "http://127.0.0.1:8000.evil.example"])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/session"), ("DELETE", "/session"), ("POST", "/deletions")])
+def test_an_origin_that_makes_no_sense_is_foreign(client: TestClient, method: str, path: str, origin: str):
+    body = {"key": "r2f_x"} if path == "/session" else FRANCE
+    answer = client.request(method, path, json=body, headers={"Origin": origin})
+    assert (answer.status_code, slug(answer)) == (403, "cross-site")
+
+
+@pytest.mark.parametrize("path", ["/ui/login", "/ui/logout"])
+def test_nor_does_one_get_past_a_page(client: TestClient, path: str):
+    assert client.post(path, data={"key": "x"}, headers={"Origin": "http://["}).status_code == 403
+
+
 def test_beyond_loopback_everybody_needs_a_key_unless_a_proxy_asks(settings: Settings):
     with caller(settings.model_copy(update={"host": "0.0.0.0"})) as exposed:
         assert slug(exposed.get("/deletions")) == "key-missing"
