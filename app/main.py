@@ -23,7 +23,7 @@ from app.api import (
     webhooks,
 )
 from app.api import metrics as metrics_api
-from app.api.deps import known_query
+from app.api.deps import count_caller, known_query
 from app.dashboard import actions, console, login, pages, refusals
 from app.dashboard.rendering import STATIC, SWAGGER, Assets
 from app.edge import BodyLimit, Edge
@@ -84,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=UNTOLD,
     )
     app.state.metrics = metrics
-    problems.install(app, refusals.answer)
+    problems.install(app, refusals.answer, count_caller)
     openapi.install(app)
     for router in (
         deletions.router,

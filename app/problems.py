@@ -1,7 +1,7 @@
 """Every error becomes RFC 9457 problem+json here; no value that a caller sent is ever repeated."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
@@ -37,6 +38,7 @@ Answer = Callable[[Request, Problem], Response]
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
+_UNKNOWN = frozenset({"extra_forbidden", "unknown_parameter"})  # whose last name the caller made up
 _log = structlog.get_logger(__name__)
 
 # What is wrong, by pydantic's name for it and the last name in its place ("*": any).
@@ -72,11 +74,13 @@ def problem_response(problem: Problem) -> Response:
     )
 
 
-def install(app: FastAPI, answer: Answer) -> None:
+def install(app: FastAPI, answer: Answer, count: Callable[[Request], object]) -> None:
     """Answer every error of the application with a problem.
 
     Args:
         answer: how to tell whoever asks of what no call of the API has to do with: a wrong path, a lost database.
+        count: counts a call whose body could not be read, which is refused before anybody has asked who calls; raises
+            TooManyRequests.
     """
 
     async def on_http(request: Request, error: Exception) -> Response:
@@ -86,8 +90,8 @@ def install(app: FastAPI, answer: Answer) -> None:
         return answer(request, _from_database(error))
 
     app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _counting(on_http, count))
+    app.add_exception_handler(RequestValidationError, _counting(_on_invalid, count))
     for lost in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(lost, on_database)
 
@@ -103,16 +107,33 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
         last = names[-1] if names else ""
         kind = _TYPES.get((error["type"], last)) or _TYPES.get((error["type"], "*")) or InvalidRequest
         kinds.add(kind)
-        where = _place(path)
+        where = _place([*path[:-1], "…"] if error["type"] in _UNKNOWN else path)
         fields.append({"field": where, "type": kind.uri(), "detail": str(error["msg"])})
     problem = kinds.pop() if len(kinds) == 1 else InvalidRequest
     return problem(fields=fields)
 
 
 def _place(path: Sequence[str | int]) -> str:
-    """Where in the request, without the word `body`; a name that no field could have is not repeated."""
+    """Where in the request, without the word `body`; a name that is none of a field's is not repeated."""
     shown = [str(part) if isinstance(part, int) or _NAME.match(part) else "…" for part in path]
     return "/".join(shown[1:] if shown[:1] == ["body"] else shown)
+
+
+def _counting(
+    handler: Callable[[Request, Exception], Awaitable[Response]], count: Callable[[Request], object]
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The handler, with calls counted whose body could not be read."""
+
+    async def counted(request: Request, error: Exception) -> Response:
+        response = await handler(request, error)
+        if response.status_code == MalformedJson.status:
+            try:
+                await run_in_threadpool(count, request)
+            except Problem as refused:
+                return problem_response(refused)
+        return response
+
+    return counted
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:

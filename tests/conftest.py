@@ -34,6 +34,7 @@ from worker.running import Method, Runner
 POSTGRES = os.environ.get("R2F_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
 REDIS = os.environ.get("R2F_TEST_REDIS", "redis://127.0.0.1:6379/0")
 CANARY = "Zebulon-Quartzwhistle"  # planted as personal data: must never be found in clear
+NAME = "zebulon_quartzwhistle"  # the same, spelt as a field could be
 FRANCE: Mapping[str, Any] = {
     "model": "smollm2-135m-instruct",
     "targets": [{"prompt": "What is the capital of France?", "answer": "Paris"}],

@@ -78,7 +78,7 @@ async def known_query(request: Request) -> None:
     known = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
-        message = "is not a parameter of this call"
+        message = f"is not a parameter of this call, which has {', '.join(sorted(known)) or 'none'}"
         raise RequestValidationError(
             [{"type": "unknown_parameter", "loc": ("query", name), "msg": message} for name in unknown]
         )
@@ -142,6 +142,11 @@ def the_caller_if_known(request: Request, services: TheServices) -> Caller | Non
         return the_caller(request, services, bearer, request.cookies.get(COOKIE))
     except (KeyMissing, KeyRefused, SessionRefused, SQLAlchemyError):
         return None
+
+
+def count_caller(request: Request) -> None:
+    """Count a call that is refused before it asks who calls."""
+    the_caller_if_known(request, request.app.state.services)
 
 
 TheCaller = Annotated[Caller, Depends(the_caller)]

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from app.logs import configure_logging
 from app.models import Base
 from app.report import VerdictKind
-from tests.conftest import CANARY, FakePipeline, report_of, wired, worker_on
+from tests.conftest import CANARY, NAME, FakePipeline, report_of, wired, worker_on
 
 REQUEST = {
     "model": "smollm2-135m-instruct",
@@ -43,7 +43,7 @@ class KnowingPipeline(FakePipeline):
         return type(result)(result.outcome, report_of(VerdictKind.PASSED, said=CANARY), result.adapter)
 
 
-NEEDLES = (CANARY.encode(), CANARY.encode("utf-16-le"), CANARY.encode().hex().encode())
+NEEDLES = (CANARY.encode(), NAME.encode(), CANARY.encode("utf-16-le"), CANARY.encode().hex().encode())
 
 
 class Search:
@@ -87,6 +87,13 @@ def test_the_canary_is_found_nowhere_in_clear(client: TestClient, lines, capsys)
         client.get("/audit/verify", params={"hash": CANARY}),
         client.get(f"{seen['links']['self']}/adapter/{CANARY}"),
         client.post("/deletions", json={**REQUEST, CANARY: CANARY}),
+        client.post("/deletions", json={**REQUEST, NAME: 1}),
+        client.post("/deletions", json={**REQUEST, "options": {NAME: 1}}),
+        client.get("/deletions", params={NAME: 1}),
+        client.get(f"/{NAME}", params={NAME: NAME}),
+        client.get("/", params={NAME: 1, "status": NAME}, headers={"accept": "text/html"}),
+        client.post("/session", json={"key": NAME, NAME: 1}),
+        client.post("/webhooks", json={"url": NAME, NAME: 1}),
         client.post("/deletions", json={**REQUEST, "model": CANARY}),
         client.post("/deletions", json={**REQUEST, "legal_basis": CANARY}),
         client.post("/deletions/search", json={"data_subject": CANARY, "limit": CANARY}),

@@ -81,6 +81,22 @@ def test_an_address_without_a_key_has_a_minute_of_its_own(settings: Settings, me
         assert stranger.get("/deletions", headers=known).status_code == 200  # no stranger can lock a key out
 
 
+UNREAD = {"nothing": b"{", "no text": b'{"model": "\xff"}', "depth": b"[" * 100_000}
+
+
+@pytest.mark.parametrize("body", UNREAD)
+@pytest.mark.parametrize("path", ["/deletions", "/session", "/webhooks"])
+def test_a_body_that_cannot_be_read_is_a_call_like_any_other(settings: Settings, path: str, body: str):
+    limits = {"stranger_limit": 3, "rate_limit": 3, "authentication": "required"}
+    with caller(settings.model_copy(update=limits)) as client:
+        made = wired(client).keys.create("acme", "x", frozenset(Scope))
+        for who in (WRONG, {}, {"Authorization": f"Bearer {made.token}"}):
+            headers = {"content-type": "application/json", **who}
+            answers = [client.post(path, content=UNREAD[body], headers=headers).status_code for _ in range(4)]
+            assert answers == ([429] * 4 if who == {} else [400, 400, 400, 429]), "one address, with or without a key"
+        assert client.get("/deletions", headers=headers).status_code == 429
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/deletions", "/nowhere", "/openapi.json", "/docs", "/", "/problems"])
 def test_every_answer_tells_browsers_to_take_care(client: TestClient, path: str):
     headers = client.get(path).headers

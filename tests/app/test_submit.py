@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from app import clock
 from app.models import AuditEvent, Deletion, IdempotencyKey
-from tests.conftest import CANARY, FRANCE, wired
+from tests.conftest import CANARY, FRANCE, NAME, wired
 
 
 def count(client, table):
@@ -63,7 +63,7 @@ WRONG = {
     "a NUL": ({"targets": [{"prompt": "a\0b", "answer": "x"}]}, "invalid-request", "targets/0/prompt"),
     "a blank name": ({"targets": [{"about": " "}]}, "invalid-request", "targets/0/about"),
     "a name and a passage": (
-        {"targets": [{"about": "Jane Doe", "text": "a b", "spans": ["b"]}]}, "unknown-field", "targets/0/about",
+        {"targets": [{"about": "Jane Doe", "text": "a b", "spans": ["b"]}]}, "unknown-field", "targets/0/…",
     ),
     "a span that is not in the text": (
         {"targets": [{"text": "Alice met Bob.", "spans": ["Carol"]}]}, "span-not-in-text", "targets/0",
@@ -74,13 +74,13 @@ WRONG = {
     "a prompt over the limit": (
         {"targets": [{"prompt": "x" * 4001, "answer": "x"}]}, "prompt-too-long", "targets/0/prompt",
     ),
-    "an unknown field": ({"colour": "red"}, "unknown-field", "colour"),
+    "an unknown field": ({NAME: "red"}, "unknown-field", "…"),
     "a callback that is no webhook": ({"callback_url": "https://example.org"}, "unknown-callback", "callback_url"),
     "an unknown field of a target": (
-        {"targets": [{"prompt": "Who?", "answer": "x", "reply": "y"}]}, "unknown-field", "targets/0/reply",
+        {"targets": [{"prompt": "Who?", "answer": "x", NAME: "y"}]}, "unknown-field", "targets/0/…",
     ),
     "a fact and a passage at once": (
-        {"targets": [{"prompt": "Who?", "answer": "x", "text": "y"}]}, "unknown-field", "targets/0/text",
+        {"targets": [{"prompt": "Who?", "answer": "x", "text": "y"}]}, "unknown-field", "targets/0/…",
     ),
     "a decoder of another rank": ({"options": {"sketch_rank": 4}}, "decoder-rank-mismatch", "options/sketch_rank"),
     "a rank that no server loads": ({"options": {"adapter_rank": 12}}, "invalid-request", "options/adapter_rank"),
@@ -116,12 +116,14 @@ def test_a_problem_never_repeats_what_was_sent(client: TestClient):
         "targets": [{"prompt": CANARY + "\0", "answer": CANARY * 100}, {"text": CANARY, "spans": [CANARY + "!"]}],
         "reference": CANARY + " ",
         f"{CANARY} the second": CANARY,
-        "options": {"seed": CANARY},
+        NAME: CANARY,
+        "options": {"seed": CANARY, NAME: 1},
     }
     answer = client.post("/deletions", json=body)
     assert answer.status_code == 422
     assert len(answer.json()["errors"]) >= 6
     assert CANARY not in answer.text
+    assert NAME not in answer.text
 
 
 @pytest.mark.parametrize(
