@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from app.settings import Settings
-from tests.conftest import CANARY, FRANCE, caller, empty
+from tests.conftest import CANARY, FRANCE, NAME, caller, empty
 
 JSON = {"content-type": "application/json"}
 DEEP = 20_000
@@ -54,6 +54,7 @@ BODIES: dict[str, bytes] = {
     "a path with NUL": json.dumps({"id": "mine", "source": f"/tmp/\0{CANARY}", "decoder": "\0"}).encode(),
     "a path with a surrogate": b'{"id": "mine", "source": "/tmp/\\ud800"}',
     "a path that is too long": json.dumps({"id": "mine", "source": "/" + "a" * 1000}).encode(),
+    "a name as a field": json.dumps({NAME: {NAME: NAME}, "options": {NAME: NAME}, "targets": [{NAME: NAME}]}).encode(),
     "a wrong key": json.dumps({"key": f"r2f_{CANARY}"}).encode(),
     "half a body": deletion()[:-7],
     "two bodies": deletion() * 2,
@@ -91,6 +92,7 @@ def check(answer: Any, told: Any) -> None:
     """The promise of this file."""
     assert answer.status_code < 500 or answer.json()["type"] == "/problems/not-ready", told
     assert CANARY not in answer.text, told
+    assert NAME not in answer.text, told
     assert CANARY not in repr(answer.headers), told
     if answer.status_code >= 400:
         assert answer.headers["content-type"] == "application/problem+json", told
@@ -108,7 +110,7 @@ def test_no_path_query_or_header_makes_an_operation_fail_or_comes_back(api: Test
     for method, path, operation in operations(api):
         names = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
         for word in WORDS:
-            query = "&".join(f"{name}={word}" for name in names)
+            query = "&".join(f"{name}={word}" for name in [*names, NAME])
             check(api.request(method, re.sub(r"\{\w+\}", word, path) + f"?{query}"), (method, path, word))
         for value in (CANARY, "\u00e9".encode(), "x" * 4000, '"', "bytes=0-,1-", "bytes=9" + "9" * 400 + "-", "\x7f"):
             headers = dict.fromkeys(("Idempotency-Key", "Range", "If-Range", "If-None-Match", "Last-Event-ID"), value)
@@ -122,6 +124,42 @@ def test_no_credentials_make_the_service_fail_or_come_back(api: TestClient, sche
         for target in ("/deletions", "/session", "/models"):
             check(api.get(target, headers={"Authorization": f"{scheme} {token}".encode()}), (scheme, token))
             check(api.get(target, headers={"Cookie": f"r2f_session={token}".encode()}), token)
+
+
+RUBBISH = (
+    "http://[",
+    "http://[::1",
+    "[",
+    "[v1.x]",
+    "null",
+    "",
+    "//",
+    CANARY,
+    "x" * 4000,
+    "\u00e9".encode(),
+    ":",
+    "a:b:c",
+)
+TRACES = (
+    CANARY,
+    "x" * 4000,
+    "00-" + "0" * 32 + "-" + "0" * 16 + "-01",
+    "00-" + "f" * 32 + "-" + "f" * 16 + "-ff",
+    "ff-x-y-z",
+    "-" * 55,
+)
+
+
+@pytest.mark.parametrize("named", [("Origin", "Cookie"), ("Host", "Origin"), ("traceparent",)])
+def test_no_header_of_the_web_makes_an_operation_fail_or_comes_back(api: TestClient, named: tuple[str, ...]):
+    for method, path, operation in operations(api):
+        target = re.sub(r"\{\w+\}", "del_" + "0" * 32, path)
+        more = {"content": b"{}"} if "requestBody" in operation else {}
+        for value in TRACES if "traceparent" in named else RUBBISH:
+            headers = {**JSON, **dict.fromkeys(named, value)}
+            if "Cookie" in named:
+                headers["Cookie"] = "r2f_session=" + "0" * 64
+            check(api.request(method, target, headers=headers, **more), (method, path, value))
 
 
 def test_a_good_request_still_goes_through(api: TestClient):
