@@ -64,10 +64,8 @@ class Courier:
     async def _send(self, messages: Sequence[Message]) -> list[Answer]:
         """All of them at once; a slow endpoint holds up no other for longer than the deadline."""
         # The transport alone: it knows no proxy of the environment, reads no redirect and keeps no cookie, so that the
-        # connection goes where it was judged to go, and nothing of one endpoint's answer reaches another. Nor does it
-        # keep connections: two names may share an address, and a certificate was checked for one of them.
-        kept = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncHTTPTransport(verify=self._trust, trust_env=False, limits=kept) as http:
+        # connection goes where it was judged to go, and nothing of one endpoint's answer reaches another.
+        async with httpx.AsyncHTTPTransport(verify=self._trust, trust_env=False) as http:
             tries = (self._deliver(http, message) for message in messages)
             return [_answer(one) for one in await asyncio.gather(*tries, return_exceptions=True)]
 
@@ -108,6 +106,7 @@ class Courier:
         content, extensions = message.body.encode(), {"sni_hostname": host}
         request = httpx.Request("POST", url, content=content, headers=headers, extensions=extensions)
         response = await http.handle_async_request(request)
+        # Unread, and so its connection ends: two names may share an address, and the certificate was one name's.
         await response.aclose()
         return response.status_code
 
