@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app import clock, tracing
-from app.errors import LeaseLost, NoDiskSpace, RunCanceled, RunStopped, SealBroken, StoreUnavailable
+from app.errors import KeyNotAtHand, LeaseLost, NoDiskSpace, RunCanceled, RunStopped, SealBroken, StoreUnavailable
 from app.leases import Claim, Leases
 from app.models import Stage
 from app.schemas import DeletionRequest
@@ -53,7 +53,11 @@ class Runner:
         self._heartbeat = heartbeat
 
     def work(self) -> Claim | None:
-        """Claim the next deletion of the model and run it to its end; None when there is nothing to do."""
+        """Claim the next deletion of the model and run it to its end; None when there is nothing to do.
+
+        Raises:
+            KeyNotAtHand: this process can open no request; the deletion is in the queue again.
+        """
         claim = self._leases.claim(self._model, self._heartbeat.worker_id)
         if claim is None:
             return None
@@ -80,7 +84,7 @@ class Runner:
                 return "lease_lost"
 
     def _run(self, claim: Claim) -> str:
-        """Run the claim and record how it ended, in a word; raises LeaseLost."""
+        """Run the claim and record how it ended, in a word; raises LeaseLost, or KeyNotAtHand."""
         try:
             with LeaseCheckpoint(self._heartbeat, self._leases, claim) as checkpoint:
                 result = self._method.run(self._leases.request(claim), self._loaded, checkpoint)
@@ -99,8 +103,12 @@ class Runner:
             self._heartbeat.hand_back(claim)
             self._discard(claim)
             return "released"
+        except KeyNotAtHand:
+            self._heartbeat.hand_back(claim)
+            self._discard(claim)
+            raise
         except SealBroken:
-            return self._fail(claim, "request_unreadable", "The request cannot be opened with the keys at hand.")
+            return self._fail(claim, "request_unreadable", "The request has been purged, or its record is damaged.")
         except NoDiskSpace as error:
             return self._fail(claim, "no_disk_space", error.title())
         except self._method.hopeless as error:

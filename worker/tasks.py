@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import structlog
 from celery import Celery, signals
+from celery.worker import state
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import tracing
-from app.errors import RingFailed
+from app.errors import KeyNotAtHand, RingFailed
 from app.leases import Leases
 from app.logs import configure_logging
 from app.models import ServedModel
@@ -73,7 +74,12 @@ class Process:
         """Run the next deletion; nothing once the process shall end, and then others are left to hear the bells."""
         if self._runner is None or self.heartbeat.leaving:
             return
-        if self._runner.work() is not None and not self.heartbeat.leaving:
+        try:
+            worked = self._runner.work() is not None
+        except KeyNotAtHand as error:
+            self._give_up(str(error))
+            return
+        if worked and not self.heartbeat.leaving:
             self._ring_for_more()
 
     def stop(self) -> None:
@@ -84,6 +90,12 @@ class Process:
                 self._ring_for_more()
         self._bell.close()
         self._database.close()
+
+    def _give_up(self, reason: str) -> None:
+        """End the process: what it claims it could only hand back, and the others would wait behind it."""
+        _log.error("this worker can open no request", worker=self.heartbeat.worker_id, reason=reason)
+        self.heartbeat.leave()
+        state.should_stop = 1  # Celery ends with this code after the task at hand
 
     def _ring_for_more(self) -> None:
         """Ring for what still waits: its own bell may have been lost with the broker."""

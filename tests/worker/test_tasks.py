@@ -17,6 +17,7 @@ from sqlalchemy import select
 from app import tracing
 from app.models import Deletion, Stage
 from app.supervisor import worker_command
+from tests.app.test_rotation import after, rotate, with_new_key
 from tests.conftest import FRANCE, caller, wired
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +127,21 @@ def test_a_running_deletion_is_canceled_in_its_worker(bench: Bench):
     bench.wait(path, status="running", stage="views")
     assert bench.client.delete(path).status_code == 202
     bench.wait(path, status="canceled")
+
+
+def test_a_worker_that_lacks_the_new_master_key_ends_and_leaves_the_queue_as_it_was(bench: Bench):
+    if bench.settings.master_key is None:
+        pytest.skip("a key file is read again by itself")
+    worker = bench.start_worker()
+    bench.wait(bench.submit(), status="completed")
+    rotating = with_new_key(bench.settings)
+    rotate(rotating)
+    with caller(after(rotating)) as client:
+        path = client.post("/deletions", json=FRANCE).headers["location"]
+        assert worker.wait(PATIENCE) == 1
+        seen = client.get(path).json()
+        assert (seen["status"], seen["attempt"], seen["error"]) == ("queued", 0, None)
+    assert "this worker can open no request" in (bench.settings.data_dir / "worker-0.log").read_text()
 
 
 def test_a_worker_process_goes_on_with_the_trace_that_the_call_began(

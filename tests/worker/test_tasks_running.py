@@ -1,5 +1,6 @@
 """One deletion from claim to record: every way a run can end, on a real database, with a pipeline that is told how."""
 
+import secrets
 import threading
 import time
 
@@ -8,11 +9,13 @@ from sqlalchemy import update
 
 from app import clock
 from app.access import LOCAL
-from app.errors import NoDiskSpace, RunCanceled
+from app.errors import KeyNotAtHand, NoDiskSpace, RunCanceled
 from app.leases import Leases
+from app.masterkeys import MasterKeys
 from app.models import ArtefactKind, Deletion, Outcome, Stage, Status, WorkerState
 from app.report import VerdictKind
 from app.schemas import DeletionRequest
+from app.sealing import LocalSealer
 from app.services import Services
 from tests.conftest import FRANCE, FakePipeline, HopelessError, worker_on
 from worker.heartbeat import Heartbeat, LeaseCheckpoint
@@ -115,6 +118,21 @@ def test_a_request_that_cannot_be_opened_fails(services, deletion_id):
         session.execute(update(Deletion).values(wrapped_key=None))
     worker_on(services, FakePipeline()).runner.work()
     assert services.deletions.get(LOCAL, deletion_id).error_code == "request_unreadable"
+
+
+def test_a_worker_without_the_master_key_hands_back_whatever_it_claims_and_says_so(services, deletion_id):
+    strangers = MasterKeys(lambda: [secrets.token_bytes(32)])
+    leases = Leases(services.database, LocalSealer(strangers, services.records.vault), services.settings)
+    services.workers.register("wrk_a", MODEL, "host", 1, "cpu")
+    heartbeat = Heartbeat(services.workers, leases, "wrk_a", 60)
+    runner = Runner(MODEL, None, Method(FakePipeline(), HopelessError), leases, services.store, heartbeat)
+    for _ in range(services.settings.max_attempts + 1):
+        with pytest.raises(KeyNotAtHand):
+            runner.work()
+        row = services.deletions.get(LOCAL, deletion_id)
+        assert (row.status, row.attempt) == (Status.QUEUED, 0)
+    worker_on(services, FakePipeline(), "wrk_b").runner.work()
+    assert services.deletions.get(LOCAL, deletion_id).status is Status.COMPLETED
 
 
 def test_a_cancel_during_the_run_ends_it_at_the_next_check(services, deletion_id):
