@@ -23,6 +23,7 @@ from app.sealing import Sealer
 from app.settings import Settings
 from app.storage import Stored
 
+LONGEST_WAIT = 600.0  # seconds until a deferred deletion is tried again
 _CLAIMED = (
     Deletion.id,
     Deletion.tenant,
@@ -104,6 +105,8 @@ class Leases:
                 lease_token=Deletion.lease_token + 1,
                 lease_expires_at=now + self._length,
                 not_before=None,
+                error_code=None,
+                error_message=None,
                 queued_at=case((Deletion.status == Status.QUEUED, Deletion.queued_at)),
                 started_at=now,
                 updated_at=now,
@@ -207,6 +210,16 @@ class Leases:
             _note(session, now, claim, "postponed", attempt=claim.attempt)
         return True
 
+    def defer(self, claim: Claim, code: str, message: str) -> None:
+        """Give a run back, uncounted, because the artefact store failed it; each time for longer. Raises LeaseLost."""
+        now = clock.now()
+        before = min(claim.token - claim.attempt, 32)  # runs that did not count
+        wait = timedelta(seconds=min(self._backoff * 2**before, LONGEST_WAIT))
+        told = {"error_code": code, "error_message": message, "not_before": now + wait}
+        with self._database.write() as session:
+            _execute(session, _mine(claim).values(**_queued(now), **told, attempt=Deletion.attempt - 1))
+            _note(session, now, claim, "deferred", code=code)
+
     def recorded(self, claim: Claim) -> bool:
         """Whether artefacts of this very lease are on record: its `finish` went through, whatever the caller heard."""
         with self._database.read() as session:
@@ -304,7 +317,7 @@ def _execute(session: Session, change: Any) -> None:
         raise LeaseLost
 
 
-def _note(session: Session, now: datetime, claim: Claim, what: str, **details: int) -> None:
+def _note(session: Session, now: datetime, claim: Claim, what: str, **details: str | int) -> None:
     """Note in the audit log what the claim's owner did."""
     audit.record(session, now, claim.tenant, claim.owner, f"deletion.{what}", claim.deletion_id, **details)
 

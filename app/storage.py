@@ -34,7 +34,7 @@ class Store(Protocol):
     """What the service needs of a store; `owner` is a deletion id, `token` its lease token."""
 
     def put(self, owner: str, token: int, files: Mapping[str, bytes]) -> list[Stored]:
-        """Store all files under `{owner}/{token}/`, durably, or none; raises NoDiskSpace."""
+        """Store all files under `{owner}/{token}/`, durably, or none; raises NoDiskSpace or StoreUnavailable."""
         ...
 
     def read(self, path: str, start: int, stop: int) -> Iterator[bytes]:
@@ -82,7 +82,7 @@ class FolderStore:
             shutil.rmtree(draft, ignore_errors=True)
             if error.errno in _FULL:
                 raise NoDiskSpace from error
-            raise
+            raise StoreUnavailable from error
         return [
             Stored(name, f"{owner}/{token}/{name}", sha256(content).hexdigest(), len(content))
             for name, content in files.items()

@@ -65,7 +65,7 @@ class Receipt(View):
 
 
 class Failure(View):
-    """Why a deletion failed; holds no personal data."""
+    """Why a deletion failed, or waits for the store; holds no personal data."""
 
     code: str
     message: str
@@ -97,7 +97,7 @@ class DeletionView(View):
     progress: float = Field(ge=0, le=1)
     waiting_for: Waiting | None = Field(
         description="Why nobody works on it: it waits for a `worker`, for the first time or because the one before has "
-        "fallen silent, or for the pause before a `retry` to end."
+        "fallen silent, for the pause before a `retry` to end, or for the artefact `store` to take what a run made."
     )
     attempt: int = Field(description="Runs so far, since it was accepted or retried.")
     cancel_requested: bool = Field(description="Its worker will cancel it at the next check.")

@@ -18,7 +18,14 @@ from app.waiting import Waiting, waiting_for
 
 LONGEST_SECONDS = 900.0  # then the caller comes back, and whether it may still look is asked again
 State = tuple[datetime, Waiting | None]  # what tells two sights of a deletion apart
-_TOLD = (Deletion.id, Deletion.updated_at, Deletion.status, Deletion.not_before, Deletion.lease_expires_at)
+_TOLD = (
+    Deletion.id,
+    Deletion.updated_at,
+    Deletion.status,
+    Deletion.not_before,
+    Deletion.lease_expires_at,
+    Deletion.error_code,
+)
 _log = structlog.get_logger(__name__)
 
 

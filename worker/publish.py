@@ -35,7 +35,7 @@ class AdapterAbsentError(RuntimeError):
 
 
 def publish(result: Result, claim: Claim, store: Store) -> Completion:
-    """Store the adapter under the claim's token; raises NoDiskSpace.
+    """Store the adapter under the claim's token; raises NoDiskSpace or StoreUnavailable.
 
     An adapter that missed a threshold is stored as well: an operator may yet approve it.
     """

@@ -87,7 +87,8 @@ class Runner:
         """Run the claim and record how it ended, in a word; raises LeaseLost, or KeyNotAtHand."""
         try:
             with LeaseCheckpoint(self._heartbeat, self._leases, claim) as checkpoint:
-                result = self._method.run(self._leases.request(claim), self._loaded, checkpoint)
+                request = _patiently(lambda: self._leases.request(claim))
+                result = self._method.run(request, self._loaded, checkpoint)
                 checkpoint(Stage.PUBLISHING, 0.0)
                 completion = _patiently(lambda: publish(result, claim, self._store))
                 _patiently(lambda: self._leases.finish(claim, completion))
@@ -109,8 +110,13 @@ class Runner:
             raise
         except SealBroken:
             return self._fail(claim, "request_unreadable", "The request has been purged, or its record is damaged.")
-        except NoDiskSpace as error:
-            return self._fail(claim, "no_disk_space", error.title())
+        except (NoDiskSpace, StoreUnavailable) as error:
+            # The deletion is not at fault: it stays owed, and runs again once there is a place for what it makes.
+            code = error.slug().replace("-", "_")
+            _log.error("nothing can be stored", deletion_id=claim.deletion_id, code=code, reason=str(error))
+            _patiently(lambda: self._leases.defer(claim, code, "What it made could not be stored. It runs again."))
+            self._discard(claim)
+            return code
         except self._method.hopeless as error:
             return self._fail(claim, str(getattr(error, "code", "failed")), str(error))
         except Exception as error:

@@ -60,7 +60,7 @@ class Deletion(Record):
     approved: bool
     stage: str | None
     progress: float
-    waiting_for: str | None  # worker, retry
+    waiting_for: str | None  # worker, retry, store
     attempt: int
     cancel_requested: bool
     error: Failure | None

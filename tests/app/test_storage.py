@@ -7,7 +7,7 @@ import os
 import pytest
 
 from app import storage
-from app.errors import ArtefactMissing, NoDiskSpace
+from app.errors import ArtefactMissing, NoDiskSpace, StoreUnavailable
 from app.storage import FolderStore
 
 FILES = {"a.json": b"{}", "b.bin": b"x" * 700_000}
@@ -68,5 +68,5 @@ def test_a_full_disk_is_told_and_leaves_nothing(store, monkeypatch, number, step
 def test_another_fault_is_not_taken_for_a_full_disk(store):
     store.root.parent.mkdir(exist_ok=True)
     store.root.write_bytes(b"a file where the folder should be")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(StoreUnavailable):
         store.put("del_1", 1, FILES)

@@ -197,9 +197,9 @@ def sleeping(pid: int) -> bool:
 
 
 def quick(settings: Settings, **more: Any) -> Settings:
-    """Short leases, so that the faults of a day fit into a minute; a busy machine costs runs, so there are plenty.
+    """Short leases, so that the faults of a day fit into a minute; a deletion has as many runs as in the shipped form.
 
     The sweep is what recovery may take beyond the lease; Celery waits 2 s before it tries a broker again.
     """
     times = {"lease_seconds": 3.0, "heartbeat_seconds": 0.5, "sweep_seconds": 2.0, "backoff_seconds": 0.1}
-    return settings.model_copy(update={**times, "max_attempts": 50, **more})
+    return settings.model_copy(update={**times, **more})

@@ -60,7 +60,7 @@ def test_a_database_out_of_reach_for_longer_than_a_lease_loses_nothing(rig, tell
 
 @turns
 @pytest.mark.parametrize("point", WRITES if RUNS else ["write-2"])
-def test_a_full_disk_is_told_and_a_retry_goes_through(rig, tell, point, turn):
+def test_a_full_disk_is_told_and_waited_for(rig, tell, point, turn):
     assert tell(outages.disk_full(rig, point)).clean
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from app import clock
 from app.access import LOCAL
-from app.errors import KeyNotAtHand, NoDiskSpace, RunCanceled
+from app.errors import KeyNotAtHand, NoDiskSpace, RunCanceled, StoreUnavailable
 from app.leases import Leases
 from app.masterkeys import MasterKeys
 from app.models import ArtefactKind, Deletion, Outcome, Stage, Status, WorkerState
@@ -17,6 +17,7 @@ from app.report import VerdictKind
 from app.schemas import DeletionRequest
 from app.sealing import LocalSealer
 from app.services import Services
+from app.waiting import Waiting, waiting_for
 from tests.conftest import FRANCE, FakePipeline, HopelessError, worker_on
 from worker.heartbeat import Heartbeat, LeaseCheckpoint
 from worker.publish import zip_folder
@@ -102,15 +103,35 @@ def test_an_unexpected_failure_is_tried_again_and_told_without_its_message(servi
     assert bench.runner.work() is None
 
 
-def test_a_full_disk_fails_with_a_code_and_leaves_nothing(services, deletion_id, monkeypatch):
-    monkeypatch.setattr(services.store, "put", lambda *_: (_ for _ in ()).throw(NoDiskSpace()))
-    worker_on(services, FakePipeline()).runner.work()
+@pytest.mark.parametrize("fault", [NoDiskSpace, StoreUnavailable])
+def test_a_store_that_takes_nothing_is_waited_for_however_long_it_is(services, deletion_id, monkeypatch, fault):
+    monkeypatch.setattr("worker.running.PATIENCE", ())
+    bench = worker_on(services, FakePipeline())
+    with monkeypatch.context() as patch:
+        patch.setattr(services.store, "put", lambda *_: (_ for _ in ()).throw(fault()))
+        for _ in range(services.settings.max_attempts + 2):
+            bench.runner.work()
+            row = services.deletions.get(LOCAL, deletion_id)
+            assert (row.status, row.attempt) == (Status.QUEUED, 0)
+            assert row.error_code == ("no_disk_space" if fault is NoDiskSpace else "store_unavailable")
+            assert folders(services, deletion_id) == []
+    bench.runner.work()
     row = services.deletions.get(LOCAL, deletion_id)
-    assert (row.status, row.error_code) == (Status.FAILED, "no_disk_space")
-    monkeypatch.undo()
-    services.deletions.retry(LOCAL, deletion_id)
-    worker_on(services, FakePipeline(), "wrk_second").runner.work()
-    assert services.deletions.get(LOCAL, deletion_id).status is Status.COMPLETED
+    assert (row.status, row.attempt, row.error_code, row.error_message) == (Status.COMPLETED, 1, None, None)
+
+
+def test_the_wait_for_the_store_grows_up_to_a_bound_and_is_seen(services, deletion_id):
+    settings = services.settings.model_copy(update={"backoff_seconds": 10.0})
+    leases, waits = Leases(services.database, services.sealer, settings), []
+    for _ in range(9):
+        leases.defer(leases.claim(MODEL, "wrk_a"), "no_disk_space", "Full.")
+        row = services.deletions.get(LOCAL, deletion_id)
+        assert waiting_for(row, clock.now()) is Waiting.STORE
+        waits.append((row.not_before - row.updated_at).total_seconds())
+        with services.database.write() as session:
+            session.execute(update(Deletion).values(not_before=clock.now()))
+        assert waiting_for(services.deletions.get(LOCAL, deletion_id), clock.now()) is Waiting.WORKER
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
 def test_a_request_that_cannot_be_opened_fails(services, deletion_id):
