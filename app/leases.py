@@ -265,13 +265,13 @@ class Leases:
         with self._database.read() as session:
             return session.scalar(select(func.min(expiry)).where(Deletion.status == Status.RUNNING, expiry >= since))
 
-    def stale(self, now: datetime, unchanged_since: datetime) -> list[tuple[str, str]]:
-        """Id and model of what may be taken but has not been since then, oldest first."""
+    def stale(self, model: str, now: datetime, unchanged_since: datetime, limit: int) -> list[str]:
+        """Ids of the model's deletions that may be taken but have not been since then, oldest first."""
+        wanted = select(Deletion.id).where(
+            Deletion.model == model, claimable(now, self._max_attempts), Deletion.updated_at < unchanged_since
+        )
         with self._database.read() as session:
-            wanted = select(Deletion.id, Deletion.model).where(
-                claimable(now, self._max_attempts), Deletion.updated_at < unchanged_since
-            )
-            return [(row.id, row.model) for row in session.execute(wanted.order_by(Deletion.id).limit(1000))]
+            return list(session.scalars(wanted.order_by(Deletion.id).limit(limit)))
 
     def _end(self, claim: Claim, event: Event, **values: str) -> None:
         now = clock.now()

@@ -73,15 +73,13 @@ class Sweeper:
         """
         hands = Counter(one.model for one in self._workers.alive() if one.state is WorkerState.READY)
         since = now - timedelta(seconds=self._settings.sweep_seconds)
-        for deletion_id, model in self._leases.stale(now, since):
-            if hands[model] == 0:
-                continue
-            hands[model] -= 1
-            try:
-                self._bell.ring(deletion_id, model)
-            except RingFailed:
-                _log.warning("the broker does not answer")
-                return
+        for model, idle in hands.items():
+            for deletion_id in self._leases.stale(model, now, since, limit=idle):
+                try:
+                    self._bell.ring(deletion_id, model)
+                except RingFailed:
+                    _log.warning("the broker does not answer")
+                    return
 
 
 class Chore(Protocol):

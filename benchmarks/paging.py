@@ -101,7 +101,7 @@ def cases(database: Database, settings: Settings, rows: int) -> dict[str, Callab
     }
     made["page of a reference"] = page(0.0, listing.Filter(DEFAULT_TENANT, reference_hash=f"{rows // 20:064x}"))
     made["sweep: end orphans"] = lambda: leases.end_orphans(now)
-    made["sweep: find stale"] = lambda: leases.stale(now, now)
+    made["sweep: find stale"] = lambda: leases.stale(MODEL, now, now, limit=1)
     made["sweep: next expiry"] = lambda: leases.next_expiry(now)
     made["worker: what waits"] = lambda: leases.waiting(MODEL)
     return made

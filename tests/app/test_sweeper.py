@@ -4,14 +4,14 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from app import clock
 from app import services as wiring
 from app.access import LOCAL
 from app.errors import RingFailed
 from app.leases import Leases
-from app.models import Deletion, Duty, IdempotencyKey, Status, WorkerProcess, WorkerState
+from app.models import Deletion, Duty, IdempotencyKey, Model, Status, WorkerProcess, WorkerState
 from app.queue import queue_of
 from app.schemas import DeletionRequest
 from app.services import Services
@@ -92,6 +92,25 @@ def test_no_heap_of_bells_grows_while_nobody_listens(services, sweeper, bell):
     employ(services, "wrk_a", "wrk_b")
     sweeper.sweep()
     assert bell.rung == made[:2]
+
+
+def test_a_long_queue_of_one_model_hides_nothing_of_another(services, sweeper, bell):
+    """A thousand and more wait for a model whose workers are away; a later one's lost bell is rung all the same."""
+    with services.database.write() as session:
+        known = session.get(Model, MODEL)
+        session.add(Model(**{column.key: getattr(known, column.key) for column in Model.__table__.c} | {"id": "away"}))
+    first = submit(services)
+    with services.database.write() as session:
+        row = session.get(Deletion, first)
+        values = {column.key: getattr(row, column.key) for column in Deletion.__table__.c} | {"model": "away"}
+        session.execute(insert(Deletion), [values | {"id": clock.new_deletion_id()} for _ in range(1001)])
+    deletion_id = submit(services)
+    change(services, updated_at=clock.now() - LONG_AGO)
+    with services.database.write() as session:
+        session.execute(update(Deletion).where(Deletion.id == first).values(status=Status.CANCELED))
+    employ(services, "wrk_a")
+    sweeper.sweep()
+    assert bell.rung == [deletion_id]
 
 
 def test_an_expired_lease_is_rung_for(services, sweeper, bell):
