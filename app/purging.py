@@ -8,11 +8,12 @@ from uuid import uuid4
 
 import structlog
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import OperationalError
 
 from app import audit, clock, duties
 from app.certificates import Certificates
 from app.database import Database
-from app.errors import ArtefactMissing
+from app.errors import ArtefactMissing, KeyNotAtHand, StoreUnavailable
 from app.masterkeys import MasterKeys
 from app.models import Artefact, Certificate, Deletion, Outcome, Status
 from app.personal_data import purge
@@ -40,6 +41,7 @@ class Purger:
         self._grace = timedelta(days=settings.purge_days)
         self._retention = timedelta(days=settings.adapter_days) if settings.adapter_days else None
         self._owner = uuid4().hex
+        self._certified = ""  # where the last round's page of what has no certificate ended
 
     def sweep(self) -> bool:
         """Do the round, unless another process has the duty; whether it was done."""
@@ -47,8 +49,8 @@ class Purger:
         now = clock.now()
         if not duties.take(self._database, DUTY, self._owner, now, SECONDS * 2):
             return False
-        self._certify()
-        self._purge(now)
+        self._purge(now)  # first, as it leans on nothing but the database
+        self._certify()  # before the adapters that it states are gone
         if self._retention is not None:
             self._expire(now - self._retention, now)
         return True
@@ -58,16 +60,23 @@ class Purger:
         return usual
 
     def _certify(self) -> None:
-        """Issue what nobody has asked for yet, while everything that it states is there."""
+        """Issue what nobody has asked for yet, while everything that it states is there; a page a round."""
         certified = select(Certificate.deletion_id).where(Certificate.deletion_id == Deletion.id).exists()
-        wanted = select(Deletion).where(Deletion.status == Status.COMPLETED, ~certified).limit(BATCH)
+        wanted = select(Deletion).where(Deletion.status == Status.COMPLETED, ~certified, Deletion.id > self._certified)
         with self._database.read() as session:
-            rows = list(session.scalars(wanted))
+            rows = list(session.scalars(wanted.order_by(Deletion.id).limit(BATCH)))
         for row in rows:
             try:
                 self._certificates.of(row)
             except ArtefactMissing:
                 _log.error("an adapter is not in the store", deletion_id=row.id)
+            except (StoreUnavailable, KeyNotAtHand, OperationalError) as error:
+                _log.warning("no certificates can be issued now", reason=type(error).__name__)
+                return
+            except Exception:
+                # The boundary of a row: what one of them lacks must not keep the others from their certificates.
+                _log.exception("a certificate could not be issued", deletion_id=row.id)
+        self._certified = rows[-1].id if len(rows) == BATCH else ""
 
     def _purge(self, now: datetime) -> None:
         due = select(Deletion.id).where(

@@ -6,9 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
-from app import clock
+from app import clock, purging
 from app.deadlines import OWED, is_overdue
-from app.models import AuditEvent, Deletion, Status
+from app.errors import StoreUnavailable
+from app.models import AuditEvent, Certificate, Deletion, Status
 from app.report import VerdictKind
 from app.services import Services
 from tests.conftest import FRANCE, FakePipeline, wired, worker_on
@@ -28,6 +29,11 @@ def ago(services: Services, deletion_id: str, **moments: timedelta) -> None:
     with services.database.transaction() as session:
         values = {name: now - past for name, past in moments.items()}
         session.execute(update(Deletion).where(Deletion.id == deletion_id).values(**values))
+
+
+def certified(services: Services) -> set[str]:
+    with services.database.read() as session:
+        return set(session.scalars(select(Certificate.deletion_id)))
 
 
 def row(services: Services, deletion_id: str) -> Deletion:
@@ -55,6 +61,39 @@ def test_after_the_grace_period_the_key_goes_and_the_figures_stay(client):
         assert list(session.scalars(select(AuditEvent.deletion_id).where(AuditEvent.action == "deletion.purged"))) == [
             old
         ]
+
+
+@pytest.mark.parametrize("fault", ["torn", "figures", "store"])
+def test_what_keeps_a_certificate_from_being_issued_keeps_no_promise_from_being_kept(client, monkeypatch, fault):
+    services = wired(client)
+    stuck, old = finish(client), finish(client)
+    if fault == "torn":
+        (services.settings.artefacts / stuck / "1" / "adapter_config.json").write_text("{torn")
+    elif fault == "figures":
+        with services.database.transaction() as session:
+            session.execute(update(Deletion).where(Deletion.id == stuck).values(figures={}))
+    else:
+        monkeypatch.setattr(services.store, "read", lambda *_: (_ for _ in ()).throw(StoreUnavailable()))
+    monkeypatch.setattr(services.purger, "_retention", timedelta(days=7))
+    ago(services, old, finished_at=timedelta(days=8))
+    services.purger.sweep()
+    assert row(services, old).purged_at is not None
+    assert row(services, old).adapter_expired_at is not None
+    assert certified(services) == (set() if fault == "store" else {old})
+
+
+def test_certificates_that_cannot_be_issued_do_not_stand_in_the_way_of_others(client, monkeypatch):
+    monkeypatch.setattr(purging, "BATCH", 2)
+    services, ids = wired(client), [finish(client) for _ in range(4)]
+    for stuck in ids[:2]:
+        (services.settings.artefacts / stuck / "1" / "adapter_config.json").unlink()
+    for _ in range(2):
+        services.purger.sweep()
+    assert certified(services) == set(ids[2:])
+    for _ in range(3):  # the round begins anew
+        finish(client)
+        services.purger.sweep()
+    assert len(certified(services)) == 5
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.NEEDS_REVIEW, Status.FAILED])
