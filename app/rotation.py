@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import audit, clock
@@ -81,7 +81,7 @@ class Rotation:
             self._add_key(self._file)
         at_hand = {self._keys.present.epoch, *(key.epoch for key in self._keys.retiring)}
         with self._database.read() as session:
-            needed = set(session.scalars(select(KeyEpoch.id).where(KeyEpoch.destroyed_at.is_(None))))
+            needed = set(session.scalars(select(Secret.epoch).union(select(Deletion.key_epoch)))) - {None}
             known = session.get(KeyEpoch, self._keys.present.epoch)
         if known is not None and (not self._keys.retiring or known.retired_at is not None):
             raise NotRotatable(
@@ -144,15 +144,16 @@ class Rotation:
         with self._database.write() as session:
             hold(session, shared=False)
             old = _old(session, new)
-            if session.scalar(select(exists().where(Deletion.key_epoch.in_(old)))):
+            left = or_(exists().where(Deletion.key_epoch.in_(old)), exists().where(Secret.epoch.in_(old)))
+            if session.scalar(select(left)):
                 raise NotRotatable("Something is still wrapped by the old key; rotate once more.")
         if self._file is not None:
             replace_key_file(self._file, read_key_file(self._file)[:1])
             self._keys.refresh()
         with self._database.write() as session:
             now = clock.now()
-            left = update(KeyEpoch).where(KeyEpoch.id.in_(old), KeyEpoch.destroyed_at.is_(None))
-            emptied = list(session.scalars(left.values(destroyed_at=now).returning(KeyEpoch.id)))
+            over = update(KeyEpoch).where(KeyEpoch.id.in_(old), KeyEpoch.destroyed_at.is_(None))
+            emptied = list(session.scalars(over.values(destroyed_at=now).returning(KeyEpoch.id)))
             for epoch in emptied:
                 audit.record(session, now, DEFAULT_TENANT, ACTOR, "epoch.emptied", epoch=epoch)
         return emptied

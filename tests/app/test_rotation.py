@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import select, text
 
-from app import audit_check
+from app import audit_check, rotation
 from app.errors import KeyNotAtHand
-from app.masterkeys import MasterKeys, load_master_keys, read_key_file
+from app.masterkeys import MasterKeys, load_master_keys, read_key_file, replace_key_file
 from app.models import Deletion, KeyEpoch, Secret
 from app.records import open_records
 from app.rotation import NotRotatable, Rotation
@@ -180,6 +180,28 @@ def test_a_rotation_that_is_interrupted_is_finished_by_the_next(client, settings
     records.database.close()
     if settings.master_key is None:
         assert len(read_key_file(services.settings.master_key_path)) == 1
+
+
+def test_a_rotation_that_ends_between_the_key_file_and_its_record_is_finished_by_the_next(
+    client, settings, monkeypatch
+):
+    if settings.master_key is not None:
+        pytest.skip("there is no key file")
+    alive = complete(client)
+
+    def torn(path: Path, keys: list[bytes]) -> None:
+        replace_key_file(path, keys)
+        if len(keys) == 1:
+            raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rotation, "replace_key_file", torn)
+        with pytest.raises(OSError, match="power cut"):
+            rotate(settings)
+    assert len(rotate(settings).emptied) == 2
+    assert client.get(f"/deletions/{alive}").json()["reference"] == "case-1"
+    with wired(client).database.read() as session:
+        assert len(list(session.scalars(select(KeyEpoch.id).where(KeyEpoch.destroyed_at.is_(None))))) == 1
 
 
 def test_a_cluster_that_names_no_new_key_is_told_what_to_do(client, settings):
