@@ -1,11 +1,12 @@
 """Follows the audit log from its start to its head, and names the first link that does not hold."""
 
 import hmac
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.audit import START, event_hash, head_mac
@@ -13,6 +14,8 @@ from app.database import Database
 from app.models import AuditEvent, AuditHead
 
 BATCH = 1000
+# What a row raises that holds what was never recorded: no JSON, no date, a number beyond 2^53, NaN, bytes for a text.
+UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 
 
 class Fault(StrEnum):
@@ -63,22 +66,45 @@ def verify(database: Database, key: bytes, anchor: Anchor | None = None) -> Verd
 
 def _follow(session: Session, key: bytes, anchor: Anchor | None) -> Verdict:
     head = session.scalars(select(AuditHead)).one_or_none()
+    if head is not None and not isinstance(head.sequence, int):
+        head = None
     last = Anchor(0, START)
-    every = select(AuditEvent).order_by(AuditEvent.id).execution_options(yield_per=BATCH)
-    with closing(session.scalars(every)) as events:
-        for event in events:
-            if fault := _fault(key, last, event, head, anchor):
-                return Verdict(last.sequence, last, fault, last.sequence + 1)
-            last = Anchor(event.id, event.hash)
-            session.expunge(event)
+    for event in _events(session):
+        if isinstance(event, int):
+            fault = Fault.EDITED if event == last.sequence + 1 else Fault.MISSING
+            return Verdict(last.sequence, last, fault, last.sequence + 1)
+        if found := _fault(key, last, event, head, anchor):
+            return Verdict(last.sequence, last, found, last.sequence + 1)
+        last = Anchor(event.id, event.hash)
+        session.expunge(event)
     return _end(key, last, head, anchor)
+
+
+def _events(session: Session) -> Iterator[AuditEvent | int]:
+    """Every event in order, up to the first row that cannot be read: of that its number."""
+    after, size = 0, BATCH
+    while True:
+        page = select(AuditEvent).where(AuditEvent.id > after).order_by(AuditEvent.id).limit(size)
+        try:
+            events = list(session.scalars(page))
+        except (*UNREADABLE, DBAPIError):
+            if size > 1:
+                size = 1  # the ones before it
+                continue
+            # raises where it is the database's fault
+            yield session.scalars(select(func.min(AuditEvent.id)).where(AuditEvent.id > after)).one()
+            return
+        if not events:
+            return
+        after = events[-1].id
+        yield from events
 
 
 def _fault(key: bytes, last: Anchor, event: AuditEvent, head: AuditHead | None, anchor: Anchor | None) -> Fault | None:
     """What is wrong with the event that is read after `last`."""
     if event.id != last.sequence + 1:
         return Fault.MISSING
-    if not hmac.compare_digest(event_hash(key, event), event.hash):
+    if not _holds(key, event):
         return Fault.EDITED
     if event.previous_hash != last.hash:
         return Fault.RELINKED
@@ -89,10 +115,24 @@ def _fault(key: bytes, last: Anchor, event: AuditEvent, head: AuditHead | None, 
     return None
 
 
+def _holds(key: bytes, event: AuditEvent) -> bool:
+    try:
+        return hmac.compare_digest(event_hash(key, event), event.hash)
+    except UNREADABLE:
+        return False
+
+
+def _is_ours(key: bytes, head: AuditHead) -> bool:
+    try:
+        return hmac.compare_digest(head_mac(key, head.sequence, head.hash), head.mac)
+    except UNREADABLE:
+        return False
+
+
 def _end(key: bytes, last: Anchor, head: AuditHead | None, anchor: Anchor | None) -> Verdict:
     """Whether the log ends where its head, and the caller, say."""
     fault = None
-    if head is None or not hmac.compare_digest(head_mac(key, head.sequence, head.hash), head.mac):
+    if head is None or not _is_ours(key, head):
         fault = Fault.FORGED_HEAD
     elif last.sequence < head.sequence or (anchor is not None and last.sequence < anchor.sequence):
         fault = Fault.TRUNCATED

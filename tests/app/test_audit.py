@@ -51,6 +51,13 @@ TAMPERINGS = {
     "details are edited": ("UPDATE audit_events SET details = '{\"targets\": 9}' WHERE id = 4", Fault.EDITED, 4),
     "a hash is edited": (f"UPDATE audit_events SET hash = '{'f' * 64}' WHERE id = 5", Fault.EDITED, 5),
     "a link is edited": (f"UPDATE audit_events SET previous_hash = '{'f' * 64}' WHERE id = 5", Fault.EDITED, 5),
+    "a hash is no longer one": ("UPDATE audit_events SET hash = 'é' WHERE id = 5", Fault.EDITED, 5),
+    "a number is too large": (
+        "UPDATE audit_events SET details = '{\"targets\": 9007199254740993}' WHERE id = 4", Fault.EDITED, 4,
+    ),
+    "details are of another kind": ("UPDATE audit_events SET details = '[[1], null]' WHERE id = 4", Fault.EDITED, 4),
+    "the head counts too far": ("UPDATE audit_head SET sequence = 9007199254740993", Fault.FORGED_HEAD, 7),
+    "the head's seal is no longer one": ("UPDATE audit_head SET mac = 'é'", Fault.FORGED_HEAD, 7),
     "the first one is deleted": ("DELETE FROM audit_events WHERE id = 1", Fault.MISSING, 1),
     "one in the middle is deleted": ("DELETE FROM audit_events WHERE id = 3", Fault.MISSING, 3),
     "the gap is closed": (
@@ -87,6 +94,33 @@ def test_tampering_is_found_at_its_first_link(log, case):
     tamper(log, *statements)
     verdict = check(log)
     assert (verdict.intact, verdict.fault, verdict.sequence) == (False, fault, sequence)
+
+
+UNREADABLE = {
+    "details are no JSON": "details = '{torn'",
+    "details are no number": "details = '{\"targets\": NaN}'",
+    "a time is none": "at = 'yesterday'",
+    "a time is a number": "at = 7",
+    "an actor is no text": "actor = CAST(x'ff' AS TEXT)",
+    "an action is bytes": "action = x'00'",
+}
+
+
+@pytest.mark.parametrize("settings", ["sqlite+filesystem"], indirect=True)
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_row_that_cannot_be_read_is_named_as_edited(log, case):
+    """PostgreSQL refuses to write these."""
+    tamper(log, f"UPDATE audit_events SET {UNREADABLE[case]} WHERE id = 4")
+    verdict = check(log)
+    assert (verdict.fault, verdict.sequence, verdict.events) == (Fault.EDITED, 4, 3)
+    tamper(log, "DELETE FROM audit_events WHERE id = 3")
+    assert (check(log).fault, check(log).sequence) == (Fault.MISSING, 3)
+
+
+@pytest.mark.parametrize("settings", ["postgresql+redis"], indirect=True)
+def test_a_time_beyond_all_dates_is_named_as_edited(log):
+    tamper(log, "UPDATE audit_events SET at = 'infinity' WHERE id = 4")
+    assert (check(log).fault, check(log).sequence) == (Fault.EDITED, 4)
 
 
 def test_who_has_another_key_cannot_write_an_event_that_holds(log):
