@@ -15,7 +15,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from app.errors import ArtefactMissing, StoreUnavailable
-from app.storage import CHUNK, Stored
+from app.storage import CHUNK, Stored, token_of
 
 _NOTHING = "no-deletion"
 _log = structlog.get_logger(__name__)
@@ -71,8 +71,10 @@ class BucketStore:
         with _told():
             for page in obstore.list(self._bucket):
                 for entry in page:
-                    owner, token, _name = entry["path"].split("/", 2)
-                    held = owner, int(token)
+                    owner, token = _place(entry["path"])
+                    if token is None:
+                        continue
+                    held = owner, token
                     newest[held] = max(newest.get(held, entry["last_modified"]), entry["last_modified"])
         return (held for held, at in newest.items() if at < than)
 
@@ -88,11 +90,18 @@ class BucketStore:
     def _remove(self, owner: str, which: Callable[[int], bool]) -> None:
         try:
             paths = [entry["path"] for page in obstore.list(self._bucket, owner) for entry in page]
-            gone = [path for path in paths if which(int(path.split("/")[1]))]
+            tokens = {path: _place(path)[1] for path in paths}
+            gone = [path for path, token in tokens.items() if token is not None and which(token)]
             if gone:
                 obstore.delete(self._bucket, gone)
         except (BaseError, OSError) as error:
             _log.warning("files could not be deleted", deletion_id=owner, reason=type(error).__name__)
+
+
+def _place(path: str) -> tuple[str, int | None]:
+    """Owner and token of an object; None for what is not ours."""
+    owner, _, rest = path.partition("/")
+    return owner, token_of(rest.partition("/")[0])
 
 
 @contextmanager

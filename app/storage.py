@@ -111,9 +111,10 @@ class FolderStore:
 
     def older(self, than: datetime) -> Iterator[tuple[str, int]]:
         """See Store; drafts count as what they were to become."""
-        for place in self.root.glob("*/*"):
-            if place.stat().st_mtime < than.timestamp():
-                yield place.parent.name, _token(place)
+        for place in (place for folder in _entries(self.root) for place in _entries(folder)):
+            token = _token(place)
+            if token is not None and _is_older(place, than):
+                yield place.parent.name, token
 
     def drop(self, owner: str, token: int) -> None:
         """See Store."""
@@ -127,12 +128,11 @@ class FolderStore:
 
     def _remove(self, owner: str, which: Callable[[int], bool]) -> None:
         folder = self.root / owner
-        if not folder.exists():
-            return
-        for entry in folder.iterdir():
-            if which(_token(entry)):
-                shutil.rmtree(entry, ignore_errors=True)
-        with contextlib.suppress(OSError):  # there is something left
+        with contextlib.suppress(OSError):  # not there, or there is something left
+            for entry in _entries(folder):
+                token = _token(entry)
+                if token is not None and which(token):
+                    shutil.rmtree(entry, ignore_errors=True)
             folder.rmdir()
 
 
@@ -145,9 +145,29 @@ def load_store(settings: Settings) -> Store:
     return BucketStore(settings.artefact_url)
 
 
-def _token(place: Path) -> int:
-    """The token in the name of a folder or of a draft of it."""
-    return int(place.name.lstrip(".").partition(".")[0])
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none, or none any more."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_older(place: Path, than: datetime) -> bool:
+    try:
+        return place.stat().st_mtime < than.timestamp()
+    except FileNotFoundError:  # renamed or deleted meanwhile
+        return False
+
+
+def _token(place: Path) -> int | None:
+    """The token in the name of a folder or of a draft of it; None for what is not ours."""
+    return token_of(place.name.lstrip(".").partition(".")[0])
+
+
+def token_of(name: str) -> int | None:
+    """The token that a name is; None for one that is none."""
+    return int(name) if name.isascii() and name.isdigit() else None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ import hashlib
 from datetime import timedelta
 
 import httpx
+import obstore
 import pytest
 from moto.server import ThreadedMotoServer
 from obstore.exceptions import GenericError
@@ -50,6 +51,16 @@ def store(server) -> BucketStore:
 
 def everything(store: BucketStore) -> set[tuple[str, int]]:
     return set(store.older(clock.now() + LATER))
+
+
+def test_what_is_not_ours_is_passed_over(store: BucketStore):
+    store.put("del_1", 1, FILES)
+    for path in ("README", "del_1/notes", "del_1/mine/a"):
+        obstore.put(store._bucket, path, b"mine")
+    assert everything(store) == {("del_1", 1)}
+    store.delete("del_1", below=9)
+    assert everything(store) == set()
+    assert bytes(obstore.get(store._bucket, "del_1/mine/a").bytes()) == b"mine"
 
 
 def test_what_was_put_can_be_read_in_part_and_whole(store: BucketStore):

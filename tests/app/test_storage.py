@@ -3,10 +3,12 @@
 import errno
 import hashlib
 import os
+import shutil
+from datetime import timedelta
 
 import pytest
 
-from app import storage
+from app import clock, storage
 from app.errors import ArtefactMissing, NoDiskSpace, StoreUnavailable
 from app.storage import FolderStore
 
@@ -70,3 +72,28 @@ def test_another_fault_is_not_taken_for_a_full_disk(store):
     store.root.write_bytes(b"a file where the folder should be")
     with pytest.raises(StoreUnavailable):
         store.put("del_1", 1, FILES)
+
+
+def test_what_is_not_ours_and_what_goes_meanwhile_is_passed_over(store, monkeypatch):
+    store.put("del_1", 1, FILES)
+    store.put("del_2", 1, FILES)
+    (store.root / "del_1" / "lost+found").mkdir()
+    (store.root / "README").write_text("mine")
+    later = clock.now() + timedelta(hours=1)
+    assert sorted(store.older(later)) == [("del_1", 1), ("del_2", 1)]
+    found = store.older(later)
+    first, _ = next(found)
+    shutil.rmtree(store.root / ({"del_1", "del_2"} - {first}).pop())
+    assert list(found) == []
+    real = storage.Path.stat
+
+    def renamed(path, **more):
+        if path.name == "1":
+            raise FileNotFoundError
+        return real(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.Path, "stat", renamed)
+        assert list(store.older(later)) == []
+    store.delete("del_1", below=9)
+    assert [path.name for path in (store.root / "del_1").iterdir()] == ["lost+found"]
