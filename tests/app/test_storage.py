@@ -77,7 +77,8 @@ def test_another_fault_is_not_taken_for_a_full_disk(store):
 def test_what_is_not_ours_and_what_goes_meanwhile_is_passed_over(store, monkeypatch):
     store.put("del_1", 1, FILES)
     store.put("del_2", 1, FILES)
-    (store.root / "del_1" / "lost+found").mkdir()
+    for owner in ("del_1", "del_2"):
+        (store.root / owner / "lost+found").mkdir()
     (store.root / "README").write_text("mine")
     later = clock.now() + timedelta(hours=1)
     assert sorted(store.older(later)) == [("del_1", 1), ("del_2", 1)]
@@ -95,5 +96,5 @@ def test_what_is_not_ours_and_what_goes_meanwhile_is_passed_over(store, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(storage.Path, "stat", renamed)
         assert list(store.older(later)) == []
-    store.delete("del_1", below=9)
-    assert [path.name for path in (store.root / "del_1").iterdir()] == ["lost+found"]
+    store.delete(first, below=9)
+    assert [path.name for path in (store.root / first).iterdir()] == ["lost+found"]
