@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, or_, select, update
 
 from app import clock
 from app.database import Database
+from app.errors import SealBroken
 from app.models import Callback, Deletion, Secret, Status, Webhook, WebhookDelivery
 from app.sealing import Sealer
 from app.vault import owner
@@ -43,7 +44,7 @@ class Answer:
     """What came of one try."""
 
     status: int | None  # the HTTP status, where there was an answer
-    error: str | None  # a word for what went wrong: timeout, unreachable, redirect, refused, not_allowed
+    error: str | None  # a word for what went wrong: timeout, unreachable, redirect, refused, not_allowed, unreadable
 
     @property
     def delivered(self) -> bool:
@@ -110,7 +111,15 @@ class Outbox:
             .limit(limit)
         )
         with self._database.read() as session:
-            return [self._message(*row, now) for row in session.execute(wanted)]
+            rows = session.execute(wanted).all()
+        messages = []
+        for delivery, webhook, key in rows:
+            try:
+                messages.append(self._message(delivery, webhook, key, now))
+            except SealBroken:
+                _log.error("a webhook cannot be opened", deletion_id=delivery.deletion_id)
+                self.record(Message(delivery.id, webhook.id, "", (), ""), Answer(None, "unreadable"), now)
+        return messages
 
     def record(self, message: Message, answer: Answer, now: datetime) -> None:
         """Note what came of a try: delivered, to be tried again, or given up."""

@@ -58,7 +58,7 @@ class DeliveryView(View):
     status: Status = Field(description="What it was told.")
     tries: int
     last_status: int | None = Field(description="HTTP status of the last answer.")
-    last_error: str | None = Field(description="timeout, unreachable, redirect, refused or not_allowed.")
+    last_error: str | None = Field(description="timeout, unreachable, redirect, refused, not_allowed or unreadable.")
     tried_at: datetime | None
     next_at: datetime | None = Field(description="When it is tried again; null once delivered or given up.")
     delivered_at: datetime | None

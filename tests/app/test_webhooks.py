@@ -300,6 +300,22 @@ def test_only_a_webhook_that_exists_is_rotated(client: TestClient):
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/webhook-not-found")
 
 
+def test_an_endpoint_that_cannot_be_opened_holds_up_no_other(client: TestClient, receiver: HTTPServer):
+    for path in ("/broken", "/told"):
+        receiver.expect_request(path).respond_with_data()
+    broken, whole = (registered(client, receiver.url_for(path)) for path in ("/broken", "/told"))
+    for webhook in (broken, whole):
+        settled(client, webhook["url"])
+    with wired(client).database.write() as session:
+        session.execute(update(Endpoint).where(Endpoint.id == broken["id"]).values(sealed_url=b"\x01" + bytes(40)))
+    courier_of(wired(client)).sweep()
+    assert [request.path for request, _ in receiver.log] == ["/told"]
+    with wired(client).database.read() as session:
+        row = session.scalars(select(WebhookDelivery).where(WebhookDelivery.webhook_id == broken["id"])).one()
+    assert (row.tries, row.last_error) == (1, "unreadable")
+    assert row.next_at > clock.now()
+
+
 def test_one_courier_at_a_time(client: TestClient):
     services = wired(client)
     mine, other = (
