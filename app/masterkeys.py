@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,6 +22,7 @@ from app.settings import KEY_BYTES, Settings
 FORMAT = b"\x01"
 NONCE_BYTES = 12  # the length that GCM is made for; random, as no key seals more than some million records
 EPOCH_BYTES = 8
+DRAFT_BYTES = 8
 
 
 class MasterKey:
@@ -122,9 +124,19 @@ def replace_key_file(path: Path, keys: Sequence[bytes]) -> None:
     with path.open("r+b") as old:  # still open when its name is gone
         draft.replace(path)
         _sync(path.parent)
-        old.write(bytes(os.fstat(old.fileno()).st_size))
-        old.flush()
-        os.fsync(old.fileno())
+        _erase(old)
+
+
+def remove_drafts(path: Path) -> None:
+    """Overwrite and remove what a process left behind that ended while it put a key file in place.
+
+    Only for who keeps everybody else from writing key files.
+    """
+    for draft in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 2 * DRAFT_BYTES}"):
+        with draft.open("r+b") as file:
+            draft.unlink()
+            if os.fstat(file.fileno()).st_nlink == 0:  # else it is the key file itself, by the name it was made under
+                _erase(file)
 
 
 def _generate(path: Path) -> None:
@@ -136,18 +148,25 @@ def _generate(path: Path) -> None:
     except FileExistsError:
         return
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     _sync(path.parent)
 
 
 def _draft(path: Path, keys: Sequence[bytes]) -> Path:
     """A file beside the path with these keys in it, on disk, for the owner alone."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(DRAFT_BYTES)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.writelines(base64.b64encode(key) + b"\n" for key in keys)
         file.flush()
         os.fsync(file.fileno())
     return draft
+
+
+def _erase(file: BinaryIO) -> None:
+    """Overwrite a file with zeros, on disk."""
+    file.write(bytes(os.fstat(file.fileno()).st_size))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app import audit, clock
 from app.access import DEFAULT_TENANT
 from app.errors import R2FError
-from app.masterkeys import read_key_file, replace_key_file
+from app.masterkeys import read_key_file, remove_drafts, replace_key_file
 from app.models import Deletion, KeyEpoch, Secret
 from app.records import Records
 from app.settings import KEY_BYTES, Settings
@@ -70,6 +70,7 @@ class Rotation:
         handle = os.open(self._file.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            remove_drafts(self._file)
             yield
         finally:
             os.close(handle)
@@ -114,7 +115,8 @@ class Rotation:
     def _rewrap_secrets(self) -> int:
         new = self._keys.present
         with self._database.transaction() as session:
-            for row in (rows := list(session.scalars(select(Secret).where(Secret.epoch != new.epoch)))):
+            old = select(Secret).where(Secret.epoch != new.epoch).with_for_update()  # a webhook may get a new key
+            for row in (rows := list(session.scalars(old))):
                 row.wrapped = new.wrap(owner(row.name), self._keys.unwrap(owner(row.name), row.wrapped))
                 row.epoch = new.epoch
         return len(rows)

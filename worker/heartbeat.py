@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import tracing
-from app.errors import LeaseLost, RunCanceled, RunStopped
+from app.errors import LeaseLost, RunCanceled, RunStopped, UnsafeKey
 from app.leases import Claim, Leases
 from app.models import Stage, WorkerState
 from app.workers import Workers
@@ -29,6 +29,7 @@ class Heartbeat:
 
     Args:
         handed_back: called with a claim that went back to the queue because the process shall end.
+        refresh_keys: called at every beat, to let go of a master key that was rotated away.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Heartbeat:
         worker_id: str,
         seconds: float,
         handed_back: Callable[[Claim], None] = lambda claim: None,
+        refresh_keys: Callable[[], None] = lambda: None,
     ) -> None:
         self.worker_id = worker_id
         self.leaving = False
@@ -45,6 +47,7 @@ class Heartbeat:
         self._leases = leases
         self._seconds = seconds
         self._handed_back = handed_back
+        self._refresh_keys = refresh_keys
         self._state = WorkerState.LOADING
         self._loaded: dict[str, bool] = {}
         self._detail: str | None = None
@@ -123,6 +126,7 @@ class Heartbeat:
             elif claim is not None:
                 self._renew(claim)
             self._report()
+            self._refresh()
 
     def _renew(self, claim: Claim) -> None:
         try:
@@ -133,6 +137,12 @@ class Heartbeat:
         except SQLAlchemyError:
             # The lease may outlast the fault; if not, the token keeps this run from overwriting the next one's.
             _log.warning("the database does not answer", worker=self.worker_id, deletion_id=claim.deletion_id)
+
+    def _refresh(self) -> None:
+        try:
+            self._refresh_keys()
+        except (OSError, ValueError, UnsafeKey) as error:
+            _log.warning("the master keys cannot be read", worker=self.worker_id, reason=type(error).__name__)
 
     def _report(self) -> None:
         try:

@@ -50,6 +50,7 @@ class Process:
             f"wrk_{uuid4().hex}",
             settings.heartbeat_seconds,
             handed_back=lambda claim: self._ring(claim.deletion_id),
+            refresh_keys=records.keys.refresh,
         )
         self._runner: Runner | None = None
         self._began = time.monotonic()

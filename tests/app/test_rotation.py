@@ -4,24 +4,28 @@ import base64
 import secrets
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
-from app import audit_check, rotation
+from app import audit_check, clock, rotation
 from app.errors import KeyNotAtHand
-from app.masterkeys import MasterKeys, load_master_keys, read_key_file, replace_key_file
+from app.masterkeys import MasterKeys, load_master_keys, read_key_file, remove_drafts, replace_key_file
 from app.models import Deletion, KeyEpoch, Secret
 from app.records import open_records
 from app.rotation import NotRotatable, Rotation
 from app.sealing import LocalSealer
 from app.services import Services
 from app.settings import Settings
+from app.vault import keep, owner
 from tests.conftest import FRANCE, FakePipeline, wired, worker_on
 
 PARTS = {"payload": "sealed_payload", "reference": "sealed_reference", "evidence": "sealed_evidence"}
@@ -182,6 +186,34 @@ def test_a_rotation_that_is_interrupted_is_finished_by_the_next(client, settings
         assert len(read_key_file(services.settings.master_key_path)) == 1
 
 
+def test_a_secret_that_is_replaced_during_a_rotation_stays_replaced(client, settings, monkeypatch):
+    services, rotating = wired(client), with_new_key(settings)
+    clear, took_over, real = secrets.token_bytes(32), threading.Event(), Rotation._take_over
+
+    def take_over(self):
+        real(self)
+        took_over.set()
+        assert written.wait(30)
+
+    monkeypatch.setattr(Rotation, "_take_over", take_over)
+    written, old = threading.Event(), services.records.keys.present
+    with services.database.transaction() as session:
+        keep(session, old, "webhook:1", secrets.token_bytes(32), clock.now())
+    with ThreadPoolExecutor() as pool:
+        rotated = pool.submit(rotate, rotating)
+        assert took_over.wait(30)
+        with services.database.transaction() as session:
+            key = load_master_keys(rotating).present
+            wrapped = key.wrap(owner("webhook:1"), clear)
+            session.execute(update(Secret).where(Secret.name == "webhook:1").values(wrapped=wrapped, epoch=key.epoch))
+            written.set()
+            time.sleep(0.5)  # the rotation has read what was there before, or waits
+        rotated.result()
+    records = open_records(after(rotating))
+    assert records.vault.secret("webhook:1") == clear
+    records.database.close()
+
+
 def test_a_rotation_that_ends_between_the_key_file_and_its_record_is_finished_by_the_next(
     client, settings, monkeypatch
 ):
@@ -202,6 +234,38 @@ def test_a_rotation_that_ends_between_the_key_file_and_its_record_is_finished_by
     assert client.get(f"/deletions/{alive}").json()["reference"] == "case-1"
     with wired(client).database.read() as session:
         assert len(list(session.scalars(select(KeyEpoch.id).where(KeyEpoch.destroyed_at.is_(None))))) == 1
+
+
+def test_a_key_file_that_was_not_put_in_place_goes_with_the_next_rotation(client, settings, monkeypatch):
+    if settings.master_key is not None:
+        pytest.skip("there is no key file")
+    complete(client)
+    path = settings.master_key_path
+    before = path.read_bytes()
+
+    def torn(*_):
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", torn)
+        with pytest.raises(OSError, match="power cut"):
+            rotate(settings)
+    (draft,) = settings.data_dir.glob(".master.key.*")
+    with draft.open("rb") as held:
+        assert before in held.read()
+        rotate(settings)
+        held.seek(0)
+        assert set(held.read()) == {0}
+    assert list(settings.data_dir.glob(".master.key.*")) == []
+
+
+def test_a_draft_that_is_the_key_file_by_another_name_is_not_overwritten(tmp_path):
+    path, draft = tmp_path / "master.key", tmp_path / f".master.key.{'0f' * 8}"
+    draft.touch(0o600)
+    draft.write_bytes(base64.b64encode(bytes(range(32))))
+    path.hardlink_to(draft)  # where the making of the first key was interrupted
+    remove_drafts(path)
+    assert (draft.exists(), read_key_file(path)) == (False, [bytes(range(32))])
 
 
 def test_a_cluster_that_names_no_new_key_is_told_what_to_do(client, settings):

@@ -263,6 +263,27 @@ def test_the_heartbeat_keeps_a_silent_run_alive_and_shows_the_worker_busy(servic
     assert services.workers.known()[0].state is WorkerState.STOPPED
 
 
+def test_a_worker_with_nothing_to_do_lets_go_of_a_key_that_was_rotated_away(services):
+    old, new = secrets.token_bytes(32), secrets.token_bytes(32)
+    named = [old]
+    keys = MasterKeys(lambda: list(named))
+    services.workers.register("wrk_a", MODEL, "host", 1, "cpu")
+    leases = Leases(services.database, services.sealer, services.settings)
+    beaten = threading.Event()
+
+    def refresh() -> None:
+        keys.refresh()
+        beaten.set()
+
+    heartbeat = Heartbeat(services.workers, leases, "wrk_a", 0.05, refresh_keys=refresh)
+    named[:] = [new]
+    before = keys.present.epoch
+    heartbeat.start()
+    assert beaten.wait(10)
+    heartbeat.stop()
+    assert before not in keys._keys
+
+
 def test_progress_within_a_stage_is_not_written_more_than_once_a_second(services, deletion_id):
     bench = worker_on(services, FakePipeline())
     checkpoint = LeaseCheckpoint(bench.heartbeat, bench.leases, bench.leases.claim(MODEL, bench.worker_id))
