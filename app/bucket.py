@@ -62,7 +62,7 @@ class BucketStore:
         return chunks()
 
     def delete(self, owner: str, below: int) -> None:
-        """See app.storage.Store; what cannot be deleted now is found by the next start of an API process."""
+        """See app.storage.Store; what cannot be deleted now is found when files and rows are compared."""
         self._remove(owner, lambda token: token < below)
 
     def older(self, than: datetime) -> Iterator[tuple[str, int]]:

@@ -1,7 +1,8 @@
 """Files and rows brought into line: what no row knows is deleted, and what a row misses is told.
 
-A worker that dies after its files are stored, and before they are recorded, leaves them behind; a row without its file
-means that somebody has touched the store.
+A worker that dies after its files are stored, and before they are recorded, leaves them behind, and so does a process
+that dies between the row of a rejected or expired adapter and its files. A row without its file means that somebody has
+touched the store.
 """
 
 import re

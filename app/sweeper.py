@@ -25,6 +25,8 @@ from app.storage import Store
 from app.workers import Workers
 
 DUTY = "sweep"
+RECONCILING = "reconcile"
+RECONCILE_SECONDS = 3600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -57,9 +59,13 @@ class Sweeper:
         self._ring(now)
         return True
 
-    def reconcile(self) -> None:
-        """Bring files and rows into line; takes as long as there are files."""
-        reconcile(self._database, self._store, self._settings, clock.now())
+    def reconcile(self) -> bool:
+        """Bring files and rows into line, unless another process has the duty; takes as long as there are files."""
+        now = clock.now()
+        if not take(self._database, RECONCILING, self._owner, now, RECONCILE_SECONDS):
+            return False
+        reconcile(self._database, self._store, self._settings, now)
+        return True
 
     def pause(self, usual: float) -> float:
         """Seconds until the next sweep: the usual time, or less where a lease runs out before."""
@@ -129,11 +135,12 @@ class ChoreThread:
 
 
 class SweeperThread(ChoreThread):
-    """Sweeps until told to stop, and reconciles once beside that."""
+    """Sweeps until told to stop, and reconciles beside that."""
 
-    def __init__(self, sweeper: Sweeper, seconds: float) -> None:
+    def __init__(self, sweeper: Sweeper, seconds: float, reconcile_seconds: float = RECONCILE_SECONDS) -> None:
         super().__init__(sweeper, seconds)
         self._sweeper = sweeper
+        self._reconcile_seconds = reconcile_seconds
         self._reconciler = threading.Thread(target=self._reconcile, name="reconciler", daemon=True)
 
     def start(self) -> None:
@@ -147,8 +154,11 @@ class SweeperThread(ChoreThread):
         self._reconciler.join(timeout=10)
 
     def _reconcile(self) -> None:
-        try:
-            self._sweeper.reconcile()
-        except Exception:
-            # The boundary of a chore: the next start tries again.
-            _log.exception("files and rows could not be compared")
+        while True:
+            try:
+                self._sweeper.reconcile()
+            except Exception:
+                # The boundary of a chore: the next round tries again.
+                _log.exception("files and rows could not be compared")
+            if self._stop.wait(self._reconcile_seconds):
+                return

@@ -126,7 +126,7 @@ def test_a_store_that_is_away_or_names_no_bucket_is_told_as_such(store: BucketSt
     ):
         with pytest.raises(StoreUnavailable):
             act()
-    store.delete("del_1", below=2)  # logged: the next start finds what is left
+    store.delete("del_1", below=2)  # logged: the next comparison finds what is left
 
 
 def test_an_adapter_goes_through_a_bucket_and_nobody_reads_another(server: ThreadedMotoServer, settings: Settings):

@@ -1,15 +1,19 @@
 """Files that no row knows go, files that a row or a living lease knows stay, and a missing one is told."""
 
 import os
+import time
 from datetime import timedelta
 
 import structlog
 
 from app import clock
+from app import services as wiring
 from app.access import LOCAL
 from app.reconcile import reconcile
+from app.report import VerdictKind
 from app.schemas import DeletionRequest
 from app.services import Services
+from app.sweeper import SweeperThread
 from tests.conftest import FRANCE, FakePipeline, worker_on
 
 LATER = timedelta(hours=1)
@@ -44,3 +48,29 @@ def test_a_recorded_file_that_is_gone_is_told_by_its_id(services: Services):
     assert [(entry["event"], entry["deletion_id"]) for entry in after] == [
         ("a recorded file is not in the store", deletion_id)
     ]
+
+
+def test_the_files_of_a_rejection_that_was_interrupted_go_without_a_restart(services: Services, monkeypatch):
+    deletion_id = services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id
+    thread = SweeperThread(services.sweeper, 3600, reconcile_seconds=0.1)
+    thread.start()
+    worker_on(services, FakePipeline(VerdictKind.MISSED)).runner.work()
+    with monkeypatch.context() as patch:
+        patch.setattr(services.store, "delete", lambda *_, **__: None)  # killed, or the bucket did not answer
+        services.deletions.reject(LOCAL, deletion_id)
+    folder = services.settings.artefacts / deletion_id
+    assert folder.exists()
+    long_ago = time.time() - 3600
+    os.utime(folder / "1", (long_ago, long_ago))
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    thread.stop()
+    assert not folder.exists()
+
+
+def test_one_process_at_a_time_compares_files_and_rows(services: Services):
+    second = wiring.build(services.settings)
+    assert [services.sweeper.reconcile(), second.sweeper.reconcile()] == [True, False]
+    second.bell.close()
+    second.database.close()
