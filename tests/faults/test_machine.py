@@ -14,7 +14,7 @@ from app import clock
 from app import leases as fencing
 from app.access import LOCAL
 from app.deletions import Event
-from app.errors import LeaseLost, Problem, RunCanceled
+from app.errors import LeaseLost, NotPurgeable, NotRetryable, Problem, RunCanceled
 from app.leases import Claim, Completion, Leases, claimable
 from app.models import Artefact, ArtefactKind, Deletion, Outcome, Status
 from app.report import VerdictKind
@@ -72,12 +72,13 @@ class Queue(RuleBasedStateMachine):
         """At its time or long after it."""
         self._as_worker(claim, lambda mine: self._publish(mine, passed))
 
-    @rule(claim=consumes(claims), how=st.sampled_from(["fail", "release", "postpone"]))
+    @rule(claim=consumes(claims), how=st.sampled_from(["fail", "release", "postpone", "defer"]))
     def give_up(self, claim: Claim | None, how: str) -> None:
         ways = {
             "fail": lambda mine: self.leases.fail(mine, "x", "x"),
             "release": self.leases.release,
             "postpone": lambda mine: self.leases.postpone(mine, "x"),
+            "defer": lambda mine: self.leases.defer(mine, "x", "x"),
         }
         self._as_worker(claim, ways[how])
 
@@ -89,6 +90,24 @@ class Queue(RuleBasedStateMachine):
             return
         if how == "retry":
             self.publications[deletion_id] = 0
+
+    @rule(deletion_id=ids)
+    def purge(self, deletion_id: str) -> None:
+        """Only what has ended; from then on no worker gets it, and nobody can ask for another run."""
+        try:
+            row = self.services.deletions.purge(LOCAL, deletion_id)
+        except NotPurgeable:
+            return
+        assert row.status in FINISHED
+        assert row.wrapped_key is None
+        with pytest.raises(NotRetryable):
+            self.services.deletions.retry(LOCAL, deletion_id)
+
+    @invariant()
+    def what_may_run_can_be_read(self) -> None:
+        with self.services.database.read() as session:
+            rows = list(session.scalars(select(Deletion).where(claimable(clock.now(), 3))))
+        assert all(row.wrapped_key is not None for row in rows)
 
     @rule(deletion_id=ids)
     def expire(self, deletion_id: str) -> None:

@@ -1,7 +1,7 @@
 """`celery -A tests.faults.worker worker`: the real worker with points at which it can be struck.
 
-FAULTS_REAL=1 keeps the real model; else a pipeline without one walks through the stages. FAULTS_UNFENCED=1 takes the
-fencing away, to see that the checks would notice.
+Its pipeline walks through the stages without a model. FAULTS_UNFENCED=1 takes the fencing away, to see that the checks
+would notice.
 """
 
 import os
@@ -96,5 +96,4 @@ _writes()
 _records()
 if os.environ.get("FAULTS_UNFENCED"):
     leases._mine = _unfenced
-if not os.environ.get("FAULTS_REAL"):
-    tasks._load = lambda model, settings, notice: (None, Method(FakePipeline(), HopelessError))  # type: ignore[assignment]
+tasks._load = lambda model, settings, notice: (None, Method(FakePipeline(), HopelessError))  # type: ignore[assignment]
