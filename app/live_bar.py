@@ -23,7 +23,8 @@ def stage_label(now: Deletion) -> str:
         return "stopping at the next check"
     if now.waiting_for:
         again = ", as its last one has fallen silent" if now.status == "running" else ""
-        return f"waiting for a {now.waiting_for}{again}"
+        what = "the artefact store" if now.waiting_for == "store" else f"a {now.waiting_for}"
+        return f"waiting for {what}{again}"
     return f"{now.stage}: {STAGES.get(now.stage, '')}" if now.stage else now.status.replace("_", " ")
 
 
