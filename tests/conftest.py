@@ -18,7 +18,7 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from sqlalchemy import make_url
+from sqlalchemy import delete, make_url
 
 from app import services as wiring
 from app.database import Database, migrate
@@ -124,7 +124,7 @@ def empty(url: str) -> None:
         for table in reversed(Base.metadata.sorted_tables):
             if table.name != "models":
                 session.execute(table.delete())
-        session.execute(Model.__table__.delete().where(Model.id != "smollm2-135m-instruct"))
+        session.execute(delete(Model).where(Model.id != "smollm2-135m-instruct"))
     database.close()
 
 
