@@ -25,6 +25,7 @@ def _take(database: Database, name: str, owner: str, now: datetime, seconds: flo
         if session.execute(renew.returning(Duty.name)).all():
             return True
         if session.scalar(select(Duty.name).where(Duty.name == name)):
-            return False
+            # somebody's, or made since the first look by another thread of this owner
+            return bool(session.execute(renew.returning(Duty.name)).all())
         session.execute(insert(Duty).values(name=name, owner=owner, expires_at=until))
         return True
