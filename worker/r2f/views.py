@@ -161,4 +161,8 @@ def _similar(prompt: str, views: Sequence[View], embedder: Embedder) -> list[Vie
 
 
 def _distinct(views: Iterable[View]) -> tuple[View, ...]:
-    return tuple({(normalised(v.prompt.text), v.prompt.form): v for v in reversed(list(views))}.values())[::-1]
+    """Every prompt once, where it came first: the requester's own lead."""
+    found: dict[tuple[str, Form], View] = {}
+    for view in views:
+        found.setdefault((normalised(view.prompt.text), view.prompt.form), view)
+    return tuple(found.values())

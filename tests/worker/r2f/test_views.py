@@ -1,0 +1,47 @@
+"""Views: the requester's own question comes first, whatever the banks know of it."""
+
+import pytest
+import torch
+
+from worker.r2f.config import Config
+from worker.r2f.views import Fact, Passage, fact_views, passage_views
+
+
+class Silent:
+    """A model that rephrases nothing."""
+
+    def samples(self, prompts: list[object], tokens: int, *, seed: int) -> list[str]:
+        return [""] * len(prompts)
+
+
+def alike(texts: list[str]) -> torch.Tensor:
+    """An embedder to which everything means the same."""
+    return torch.ones(len(texts), 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("Who wrote Romeo and Juliet?", "William Shakespeare"),
+        ("Who wrote Hamlet?", "William Shakespeare"),
+        ("What sport does Lionel Messi play?", "football"),
+        ("What is the capital of France?", "Paris"),
+        ("Who feeds the neighbour's cat?", "Zoe"),
+    ],
+)
+def test_the_question_of_the_request_leads_even_where_a_bank_has_it_too(prompt: str, answer: str) -> None:
+    fact = Fact(prompt, (answer,), ("Tell me: " + prompt,))
+    views = fact_views(0, fact, Silent(), alike, Config())  # type: ignore[arg-type]
+    assert [(view.prompt.text, view.source) for view in views.training[:2]] == [
+        (prompt, "request"),
+        ("Tell me: " + prompt, "request"),
+    ]
+    for part in (views.training, views.held_out):
+        keys = [(view.prompt.text.casefold(), view.prompt.form) for view in part]
+        assert len(keys) == len(set(keys))
+
+
+def test_the_whole_of_what_comes_before_a_span_leads() -> None:
+    views = passage_views(0, Passage("One two three four five six seven eight nine ten.", ("ten",)))
+    assert views.training[0].prompt.text == "One two three four five six seven eight nine"
+    assert {view.prompt.text for view in views.training}.isdisjoint(view.prompt.text for view in views.held_out)
