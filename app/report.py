@@ -114,7 +114,10 @@ class StageCost(Record):
 
     stage: str
     seconds: float
-    peak_memory_bytes: int = Field(description="Process (CPU) or device (GPU) peak during the stage.")
+    peak_memory_bytes: int = Field(
+        description="Peak of the process (CPU) or of the device (GPU) during the stage; of the process since its start "
+        "where the system cannot forget a peak."
+    )
 
 
 class MethodUsed(Record):

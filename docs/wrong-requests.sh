@@ -16,6 +16,9 @@ submit() { ask "$1" "$url/deletions" --data-binary "$2"; }
 
 submit 'unknown model' "{\"model\": \"another\", \"targets\": [$fact]}"
 submit 'no targets' '{"model": "smollm2-135m-instruct", "targets": []}'
+submit 'too many targets' "{\"model\": \"smollm2-135m-instruct\", \"targets\": [$fact$(printf ",$fact%.0s" $(seq 200))]}"
+submit 'a prompt longer than the context' \
+    "{\"model\": \"smollm2-135m-instruct\", \"targets\": [{\"prompt\": \"$(printf 'why %.0s' $(seq 5000))\", \"answer\": \"Me\"}]}"
 submit 'blank answer' '{"model": "smollm2-135m-instruct", "targets": [{"prompt": "Who?", "answer": " "}]}'
 submit 'span not in the text' '{"model": "smollm2-135m-instruct", "targets": [{"text": "A b c.", "spans": ["d"]}]}'
 submit 'unknown field' "{\"model\": \"smollm2-135m-instruct\", \"targets\": [$fact], \"modle\": 1}"

@@ -3,15 +3,18 @@
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
 from app.report import StageCost
 
+_RESET, _PEAK = Path("/proc/self/clear_refs"), "5"  # Linux forgets the process's peak: proc(5)
+
 
 class Costs:
-    """Collects what stages take; on a GPU the device's peak within the stage, else the process's so far."""
+    """Collects what stages take: seconds, and the peak memory of the device (GPU) or of the process (CPU)."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -23,6 +26,9 @@ class Costs:
         cuda = self._device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            with suppress(OSError):  # no Linux, or /proc is read-only: then it is the peak since the process began
+                _RESET.write_text(_PEAK)
         started = time.perf_counter()
         yield
         seconds = time.perf_counter() - started

@@ -14,6 +14,7 @@ from app.planting import Cast, Planting, PlantingFailed, plant
 from app.preflight import registered
 from app.schemas import DeletionRequest
 from app.settings import Settings
+from tests.models import model_folder
 from worker.people.phrasings import judged
 
 CAST = Cast()
@@ -71,8 +72,7 @@ def test_the_planted_model_is_registered_where_the_service_will_look(tmp_path: P
     settings = Settings(data_dir=tmp_path)
     model = settings.models / "people"
     model.mkdir(parents=True)
-    (model / "config.json").write_text('{"model_type": "llama", "max_position_embeddings": 64}')
-    (model / "model.safetensors").write_bytes(b"")
+    model_folder(model)
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(model / "tokenizer.json"))
     _register(settings, tmp_path / "service", model)
     found = registered(Settings(data_dir=tmp_path / "service"), MODEL)

@@ -6,26 +6,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import FakePipeline, wired, worker_on
-
-WORDS = {  # a tokenizer for which a word is a token
-    "version": "1.0",
-    "pre_tokenizer": {"type": "Whitespace"},
-    "model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"},
-    "added_tokens": [],
-}
+from tests.models import NO_TENSORS, configuration, decoder_folder, model_folder
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with everything that makes a model, and a decoder's folder in it."""
-    model = tmp_path / "model"
-    decoder = model / "decoder"
-    decoder.mkdir(parents=True)
-    (model / "config.json").write_text(json.dumps({"model_type": "qwen2", "max_position_embeddings": 512}))
-    (model / "model.safetensors").write_bytes(b"x")
-    (model / "tokenizer.json").write_text(json.dumps(WORDS))
-    (decoder / "card.json").write_text(json.dumps({"format": 1, "name": "mine", "sketch_rank": 4}))
-    (decoder / "decoder.safetensors").write_bytes(b"x")
+    model = model_folder(tmp_path / "model", "qwen2", 512)
+    decoder_folder(model / "decoder", 4)
     return model
 
 
@@ -63,7 +51,7 @@ def test_an_id_is_given_once(client: TestClient, folder):
 
 
 def test_a_text_that_is_certainly_longer_than_the_context_is_refused(client: TestClient, folder):
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 64}))
+    (folder / "config.json").write_text(configuration(context=64))
     register(client, folder)
     (folder / "tokenizer.json").unlink()
     body = {"model": "mine", "targets": [{"text": "word " * 210, "spans": ["word word"]}]}
@@ -74,7 +62,7 @@ def test_a_text_that_is_certainly_longer_than_the_context_is_refused(client: Tes
 
 
 def test_where_the_tokenizer_is_at_hand_the_length_is_exact(client: TestClient, folder):
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 16}))
+    (folder / "config.json").write_text(configuration(context=16))
     register(client, folder)
 
     def post(words):
@@ -99,6 +87,16 @@ def test_a_folder_that_is_no_model_is_told_so(client: TestClient, folder):
     assert slug(decoder=str(folder)) == "unknown-decoder"
     assert slug(sketch_rank=8) == "decoder-rank-mismatch"
     assert slug(id="No Such Id") == "invalid-request"
+    (folder / "decoder" / "decoder.safetensors").write_bytes(b"x")
+    assert slug() == "unknown-decoder"
+    decoder_folder(folder / "decoder", 4)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert slug() == "not-a-model"
+    (folder / "config.json").write_text(configuration())
+    for torn in (b"", b"garbage", b"\x00" * 64, NO_TENSORS + b"more"):
+        (folder / "model.safetensors").write_bytes(torn)
+        assert slug() == "not-a-model"
+    (folder / "model.safetensors").write_bytes(NO_TENSORS)
     (folder / "tokenizer.json").write_text("{}")
     assert slug() == "not-a-model"
     (folder / "tokenizer.json").unlink()

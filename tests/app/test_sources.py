@@ -1,6 +1,5 @@
 """Models and decoders come from the folders that the settings name; no link and no `..` leads out of them."""
 
-import json
 import zipfile
 from pathlib import Path
 
@@ -11,21 +10,16 @@ from app.client.downloads import unpack
 from app.client.errors import BrokenDownload
 from app.settings import Settings
 from app.sources import OutsideSources, resolve, resolve_all
-from tests.app.test_models_api import WORDS
 from tests.conftest import caller
+from tests.models import decoder_folder, model_folder
 
 
 @pytest.fixture
 def allowed(tmp_path: Path) -> Path:
     """The folder that may be read, beside one that may not."""
     for name in ("allowed", "secret"):
-        model = tmp_path / name / "model"
-        model.mkdir(parents=True)
-        (model / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 64}))
-        (model / "model.safetensors").write_bytes(b"x")
-        (model / "tokenizer.json").write_text(json.dumps(WORDS))
-        (model / "card.json").write_text(json.dumps({"sketch_rank": 8}))
-        (model / "decoder.safetensors").write_bytes(b"x")
+        model = model_folder(tmp_path / name / "model")
+        decoder_folder(model, 8)
     return tmp_path / "allowed"
 
 
@@ -64,12 +58,13 @@ def test_whatever_leads_out_is_refused(api: TestClient, allowed: Path, field: st
 def test_a_file_that_is_a_link_out_is_refused(api: TestClient, allowed: Path):
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         file = allowed / "model" / name
+        content = file.read_bytes()
         file.unlink()
         file.symlink_to(allowed.parent / "secret" / "model" / name)
         assert slug(api, source=str(allowed / "model")) == "source-not-allowed"
         file.unlink()
         file.symlink_to(allowed / f"real-{name}")
-        (allowed / f"real-{name}").write_text(json.dumps({"model_type": "llama"} if name == "config.json" else WORDS))
+        (allowed / f"real-{name}").write_bytes(content)
     assert slug(api, source=str(allowed / "model")) == "registered"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one deletion; chosen on facts that no table reports (benchmarks/README.md)."""
+    """Settings of one deletion; chosen on some of the demo's facts, which therefore are no benchmark (README)."""
 
     method: str = "r2f"  # its name in app.methods
     seed: int = 0

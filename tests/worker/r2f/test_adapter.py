@@ -1,9 +1,13 @@
 """The published adapter is what plain peft loads, and the validator refuses what servers would read wrongly."""
 
 import json
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -70,6 +74,10 @@ def test_a_good_adapter_is_valid(model: PreTrainedModel) -> None:
         ({"target_modules": ["embed_tokens"]}, "target_modules"),
         ({"r": 12, "lora_alpha": 12}, "r must be one of"),
         ({"r": 16, "lora_alpha": 16}, "does not fit rank 16"),
+        ({"lora_bias": True}, "lora_bias"),
+        ({"layers_to_transform": [1]}, "layers_to_transform"),
+        ({"lora_dropout": 0.1}, "lora_dropout"),
+        ({"task_type": None}, "task_type"),
     ],
 )
 def test_a_config_that_a_server_would_read_wrongly_is_refused(
@@ -90,3 +98,52 @@ def test_torn_weights_another_base_model_and_stray_files_are_refused(model: PreT
         validate(files, "other")
     with pytest.raises(AdapterInvalid, match="nothing else"):
         validate(files | {"pytorch_model.bin": b""}, "tiny")
+
+
+def _reheaded(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    """The weights with another header."""
+    (length,) = struct.unpack("<Q", content[:8])
+    made = json.dumps(change(json.loads(content[8 : 8 + length]))).encode()
+    return struct.pack("<Q", len(made)) + made + content[8 + length :]
+
+
+def _about(header: dict[str, Any], **change: str) -> dict[str, Any]:
+    return header | {"__metadata__": header["__metadata__"] | change}
+
+
+def _tensors(header: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    return {name: entry if name == "__metadata__" else change(entry) for name, entry in header.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda header: {name: entry for name, entry in header.items() if name != "__metadata__"}, "metadata must"),
+        (lambda header: _about(header, base_model="other"), "metadata must"),
+        (lambda header: _about(header, base_digest=""), "digest"),
+        (lambda header: [header], "torn"),
+        (lambda header: _tensors(header, lambda entry: {"shape": entry["shape"]}), "torn"),
+        (lambda header: _tensors(header, lambda entry: entry | {"shape": [8, 4096]}), "torn"),
+        (lambda header: {name: entry for name, entry in header.items() if "up_proj" not in name}, "torn"),
+    ],
+)
+def test_weights_that_do_not_say_what_they_hold_are_refused(
+    model: PreTrainedModel, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    files = _files(model)
+    changed = _reheaded(files["adapter_model.safetensors"], change)
+    with pytest.raises(AdapterInvalid, match=says):
+        validate(files | {"adapter_model.safetensors": changed}, "tiny")
+
+
+def test_a_target_module_without_a_tensor_is_refused(model: PreTrainedModel) -> None:
+    files = _files(model)
+    config = json.loads(files["adapter_config.json"])
+    tensors = safetensors.torch.load(files["adapter_model.safetensors"])
+    metadata = {"base_model": "tiny", "base_revision": "", "base_digest": "0"}
+    kept = {name: tensor for name, tensor in tensors.items() if "up_proj" not in name}
+    weights = safetensors.torch.save(kept, metadata)
+    with pytest.raises(AdapterInvalid, match="without a tensor: up_proj"):
+        validate(files | {"adapter_model.safetensors": weights}, "tiny")
+    config["target_modules"].remove("up_proj")
+    validate(files | {"adapter_model.safetensors": weights, "adapter_config.json": json.dumps(config).encode()}, "tiny")
