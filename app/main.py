@@ -1,7 +1,7 @@
 """The web application: `uvicorn --factory app.main:create_app`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
@@ -39,6 +39,23 @@ UNTOLD: TelemetryConfig = {
 }  # fmt: skip
 
 
+CALLS = (
+    deletions.router,
+    events.router,
+    reports.router,
+    artifacts.router,
+    certificates.router,
+    personal_data.router,
+    audit.router,
+    models.router,
+    webhooks.router,
+    session.router,
+    health.router,
+    metrics_api.router,
+)
+PAGES = (pages.router, actions.router, login.router, console.router)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application with its routers, error handlers and lifespan.
 
@@ -50,6 +67,33 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     tracing.start(settings, "r2f-api")
 
     metrics = CollectorRegistry()
+    app = FastAPI(
+        title="Recover-to-Forget",
+        version=VERSION,
+        description=openapi.description(),
+        lifespan=_lifespan(settings, metrics),
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,
+        docs_url=None,  # served by app.dashboard.console
+        redoc_url=None,
+        telemetry=UNTOLD,
+    )
+    app.state.metrics = metrics
+    problems.install(app, refusals.answer, count_caller)
+    openapi.install(app)
+    for router in CALLS:
+        app.include_router(router, dependencies=[Depends(known_query)])
+    for router in PAGES:
+        app.include_router(router)
+    app.mount("/static/swagger", Assets(directory=SWAGGER))
+    app.mount("/static", Assets(directory=STATIC))
+    app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.add_middleware(Edge, requests=Requests(metrics), answer=refusals.answer)  # added last: outermost
+    return app
+
+
+def _lifespan(settings: Settings, metrics: CollectorRegistry) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Wires the parts when the process starts, runs its chores, and closes everything in order when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,42 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             wired.bell.close()
             wired.database.close()
 
-    app = FastAPI(
-        title="Recover-to-Forget",
-        version=VERSION,
-        description=openapi.description(),
-        lifespan=lifespan,
-        generate_unique_id_function=_operation_id,
-        redirect_slashes=False,
-        docs_url=None,  # served by app.dashboard.console
-        redoc_url=None,
-        telemetry=UNTOLD,
-    )
-    app.state.metrics = metrics
-    problems.install(app, refusals.answer, count_caller)
-    openapi.install(app)
-    for router in (
-        deletions.router,
-        events.router,
-        reports.router,
-        artifacts.router,
-        certificates.router,
-        personal_data.router,
-        audit.router,
-        models.router,
-        webhooks.router,
-        session.router,
-        health.router,
-        metrics_api.router,
-    ):
-        app.include_router(router, dependencies=[Depends(known_query)])
-    for router in (pages.router, actions.router, login.router, console.router):
-        app.include_router(router)
-    app.mount("/static/swagger", Assets(directory=SWAGGER))
-    app.mount("/static", Assets(directory=STATIC))
-    app.add_middleware(BodyLimit, limit=settings.body_limit)
-    app.add_middleware(Edge, requests=Requests(metrics), answer=refusals.answer)  # added last: outermost
-    return app
+    return lifespan
 
 
 def _operation_id(route: APIRoute) -> str:

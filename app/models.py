@@ -1,4 +1,7 @@
-"""The records: SQLAlchemy models of every table, and the enums whose values are promised to callers."""
+"""The records: SQLAlchemy models of every table, and the enums whose values are promised to callers.
+
+Longer than other files, because one history of migrations is compared with it: every table is found here.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -18,8 +18,10 @@ import torch
 
 from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import COLUMNS, Case, Row, interval, judged, relearned, rounded, run, sampled
+from benchmarks.cases import Case, Row, judged, relearned, rounded, run, sampled
+from benchmarks.tables import COLUMNS, interval
 from worker import pipeline
+from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f import path
 from worker.r2f.config import Config
@@ -83,7 +85,7 @@ def compare(
                 config,
                 _quiet,
             )
-        except pipeline.NoStep:
+        except NoStep:
             return {"failed": "NoStep"}
         update, _ = pipeline.shrink(loaded, case.kept.curvature, walked, config)
         row: Row = {"seconds": time.perf_counter() - started, "rounds": len(walked.steps)}

@@ -19,22 +19,22 @@ from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
 from app.schemas import DeletionRequest
 from benchmarks.cases import (
-    COLUMNS,
     NOT_KNOWN,
     Case,
     Row,
     append,
     asked,
     attacked,
-    interval,
     judged,
     relearned,
     rounded,
     run,
     sampled,
 )
+from benchmarks.tables import COLUMNS, interval
 from worker import pipeline
 from worker.baselines.task import Unlearned
+from worker.errors import PipelineError
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
@@ -80,7 +80,7 @@ def _unit(loaded: Loaded, case: Case, method: Method) -> Row:
     started = time.perf_counter()
     try:
         update, intervention = _forget(loaded, case, method)
-    except (pipeline.PipelineError, DivergedError) as error:
+    except (PipelineError, DivergedError) as error:
         return {"failed": type(error).__name__}
     row: Row = {"seconds": time.perf_counter() - started}
     row |= judged(loaded, case, update, intervention) | sampled(loaded, case, update, intervention)

@@ -14,6 +14,7 @@ from worker import asking, reporting
 from worker.asking import Asked, Told
 from worker.baselines.task import NoExamplesError, Unlearned
 from worker.costs import Costs
+from worker.errors import Diverged, NoAdapter, NonFinite, NoStep, NothingToKeep, PromptTooLong
 from worker.loading import Loaded
 from worker.r2f import adapter, fidelity, neighbours, path
 from worker.r2f.about import chances, claims_about
@@ -34,48 +35,6 @@ from worker.r2f.neighbours import Neighbour
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
 from worker.unlearning import Protection, compared, task_of
-
-
-class PipelineError(Exception):
-    """The deletion cannot be done, and no retry would help."""
-
-    code = "pipeline_error"
-
-
-class PromptTooLong(PipelineError):
-    """A prompt or text of the request is longer than the model's context."""
-
-    code = "prompt_too_long"
-
-
-class NoStep(PipelineError):
-    """No step lowered the answer's probability within the utility budget; the model is unchanged."""
-
-    code = "no_step"
-
-
-class NoAdapter(PipelineError):
-    """The method changes no linear weight, so it makes no adapter; compare it with r2f bench unlearning."""
-
-    code = "no_adapter"
-
-
-class NothingToKeep(PipelineError):
-    """The method keeps by example, and neither neighbours nor generic prompts gave a reply: name some in retain."""
-
-    code = "nothing_to_keep"
-
-
-class Diverged(PipelineError):
-    """The method's training left the finite numbers; the model is unchanged."""
-
-    code = "diverged"
-
-
-class NonFinite(PipelineError):
-    """The gradient holds NaN or infinite values: serve the model in float32."""
-
-    code = "non_finite_gradient"
 
 
 class Checkpoint(Protocol):

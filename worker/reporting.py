@@ -92,17 +92,21 @@ def forgotten(
         generic=generic,
         degenerate=rate(sum(degenerate(reply.text) for reply in forgot), len(forgot)),
         rounds=[r.Round(round=n, **asdict(step)) for n, step in enumerate(walked.steps, start=1)],
-        compression=r.Compression(
-            rank_before=compressed.rank_before,
-            rank_after=compressed.rank_after,
-            answer_max_before=compressed.answer_before,
-            answer_max_after=compressed.answer_after,
-        ),
+        compression=_compression(compressed),
         fidelity=_fidelity(loaded, audit) if audit else None,
         stages=costs.stages,
         method=_method(loaded, config, adapter_sha256),
     )
     return r.Report(figures=figures, evidence=_evidence(known, exam, after))
+
+
+def _compression(compressed: "Compressed") -> r.Compression:
+    return r.Compression(
+        rank_before=compressed.rank_before,
+        rank_after=compressed.rank_after,
+        answer_max_before=compressed.answer_before,
+        answer_max_after=compressed.answer_after,
+    )
 
 
 def _generic(exam: Exam, after: Replies) -> r.Generic:

@@ -26,6 +26,7 @@ from app.registry import Registry
 from app.settings import Settings
 from app.storage import load_store
 from app.workers import Workers
+from worker.errors import PipelineError
 from worker.heartbeat import Heartbeat
 from worker.running import Method, Runner
 
@@ -132,7 +133,7 @@ def _load(model: ServedModel, settings: Settings, notice: _Notice) -> tuple[Any,
     take_over_logs()
     from worker import loading, pipeline
 
-    return loading.load(model, settings, notice), Method(pipeline.run, pipeline.PipelineError)
+    return loading.load(model, settings, notice), Method(pipeline.run, PipelineError)
 
 
 def take_over_logs() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import decoding
-from benchmarks.cases import BadData, Case, Row, facts, interval, run
+from benchmarks.cases import BadData, Case, Row, facts, run
+from benchmarks.tables import interval
 from benchmarks.unlearning import table
 
 MODEL = "smollm2-135m-instruct"

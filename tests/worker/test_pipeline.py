@@ -19,6 +19,7 @@ from app.report import VerdictKind
 from app.schemas import DeletionRequest
 from app.settings import Settings
 from worker import ask, loading, pipeline
+from worker.errors import PromptTooLong
 from worker.loading import Loaded
 from worker.pipeline import Result
 from worker.publish import zip_folder
@@ -179,7 +180,7 @@ def test_a_run_that_is_stopped_between_steps_leaves_the_model_as_it_was(loaded: 
 def test_a_prompt_longer_than_the_context_fails_for_good(loaded: Loaded) -> None:
     long = _request(targets=[{"prompt": "why " * 900 + "?", "answer": "because"}])
     short = loading.Loaded(**{**vars(loaded), "lm": type(loaded.lm)(loaded.lm.model, loaded.lm.tokenizer, 512)})
-    with pytest.raises(pipeline.PromptTooLong):
+    with pytest.raises(PromptTooLong):
         pipeline.run(long, short, lambda stage, share: None)
 
 
