@@ -3,7 +3,7 @@
 # make serve    the service on this machine                       ARGS="--port 9000"
 # make test     the test suite                                    ARGS="-k words"
 # make faults   kill, stop, tear and flood it; prints a table     RUNS=20
-# make check    lint, format, types, secrets; known weaknesses of the dependencies where the network lets it ask
+# make check    lint, format, types, secrets, images; known weaknesses of the dependencies where the network lets it ask
 # make clean    remove .venv, caches and the demo's data; never the service's own data in .r2f
 #
 # PYTHON=…       the Python 3.11 to build .venv with
@@ -65,6 +65,13 @@ check: install
 	@if git rev-parse --git-dir >/dev/null 2>&1; then \
 		echo "git ls-files | $(SECRETS)"; git ls-files -z | xargs -0 $(BIN)/$(SECRETS); \
 	else echo "make: not searched for secrets: this is no git checkout"; fi
+	@if [ -x $(BIN)/hadolint ]; then echo "hadolint Dockerfile"; $(BIN)/hadolint Dockerfile; \
+	else echo "make: Dockerfile not checked: there is no hadolint for this machine"; fi
+	@if docker compose version >/dev/null 2>&1; then compose="docker compose"; \
+	else compose=$$(command -v docker-compose) || compose=; fi; \
+	if [ -n "$$compose" ]; then echo "$$compose config"; \
+		POSTGRES_PASSWORD=none R2F_MASTER_KEY=none $$compose --profile gpu config --quiet; \
+	else echo "make: docker-compose.yml not checked by compose, which is not installed; the tests read it"; fi
 	@if $(BIN)/python -c 'import httpx; httpx.get("$(WEAKNESSES)", timeout=5)' 2>/dev/null; then \
 		$(BIN)/pip-audit --vulnerability-service osv --requirement constraints.txt --disable-pip --no-deps; \
 	else echo "make: dependencies not audited: $(WEAKNESSES) does not answer"; fi

@@ -318,7 +318,7 @@ class SpanStartsText(InvalidRequest):
 
 
 class PromptTooLong(InvalidRequest):
-    """A prompt or text is longer than the model's context."""
+    """A prompt or text is longer than the model's context, or than the service takes."""
 
 
 class DecoderRankMismatch(InvalidRequest):
@@ -375,6 +375,12 @@ class ArtefactMissing(Problem):
 
 class DatabaseUnavailable(Problem):
     """The database does not answer; the request may be sent again."""
+
+    status = 503
+
+
+class NotMigrated(Problem):
+    """The database does not have this version's tables: run `r2f migrate`."""
 
     status = 503
 

@@ -19,6 +19,7 @@ from app.errors import (
     KeyNotAtHand,
     KeyRefused,
     MalformedJson,
+    NotMigrated,
     Problem,
     ScopeMissing,
     SessionRefused,
@@ -116,7 +117,7 @@ RECEIPT: Responses = {
     }
 }
 _FIELD = {"field": "options/seed", "type": InvalidRequest.uri(), "detail": "Input should be a valid integer"}
-ANYWHERE: tuple[type[Problem], ...] = (InternalError, DatabaseUnavailable, KeyNotAtHand, UnknownParameter)
+ANYWHERE: tuple[type[Problem], ...] = (InternalError, DatabaseUnavailable, NotMigrated, KeyNotAtHand, UnknownParameter)
 WITH_KEY: tuple[type[Problem], ...] = (KeyMissing, KeyRefused, SessionRefused, ScopeMissing, CrossSite, TooManyRequests)
 WITH_BODY: tuple[type[Problem], ...] = (MalformedJson, BodyTooLarge, UnsupportedMediaType)
 

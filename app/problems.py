@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from app.errors import (
     MethodNotAllowed,
     NoDiskSpace,
     NoTargets,
+    NotMigrated,
     PathNotFound,
     Problem,
     PromptTooLong,
@@ -39,6 +40,8 @@ MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
 _UNKNOWN = frozenset({"extra_forbidden", "unknown_parameter"})  # whose last name the caller made up
+# What SQLite and PostgreSQL say of a table or column that no migration has made yet.
+_NO_TABLES = re.compile(r"no such (table|column)|(relation|column) \S+ does not exist")
 _log = structlog.get_logger(__name__)
 
 # What is wrong, by pydantic's name for it and the last name in its place ("*": any).
@@ -92,7 +95,7 @@ def install(app: FastAPI, answer: Answer, count: Callable[[Request], object]) ->
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _counting(on_http, count))
     app.add_exception_handler(RequestValidationError, _counting(_on_invalid, count))
-    for lost in (OperationalError, InterfaceError, PoolTimeout):
+    for lost in (OperationalError, InterfaceError, ProgrammingError, PoolTimeout):
         app.add_exception_handler(lost, on_database)
 
 
@@ -164,8 +167,13 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 
 
 def _from_database(error: Exception) -> Problem:
-    """The database is away, busy or full."""
+    """The database is away, busy, full or without its tables; or the service asked it what it should not have."""
     _log.exception("the database failed", exc_info=error)
-    if isinstance(error, DBAPIError) and "disk is full" in str(error.orig):
+    said = str(error.orig) if isinstance(error, DBAPIError) else ""
+    if "disk is full" in said:
         return NoDiskSpace()
+    if _NO_TABLES.search(said):
+        return NotMigrated()
+    if isinstance(error, ProgrammingError):
+        return InternalError()
     return DatabaseUnavailable(headers={"Retry-After": "2"})

@@ -17,7 +17,7 @@ KEY_BYTES = 32
 class Settings(BaseSettings):
     """Settings of the API and of the worker; each field is the environment variable R2F_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="R2F_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="R2F_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     data_dir: Path = Field(default=Path(".r2f"), description="Folder of everything that has no place of its own.")
     database_url: str = Field(

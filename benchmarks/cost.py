@@ -32,7 +32,6 @@ from worker.r2f.decoder_training import examples_of
 from worker.r2f.examples import collate
 from worker.r2f.forward import span_logits
 from worker.r2f.gradients import Sketch
-from worker.r2f.losses import softened
 from worker.r2f.path import SCOUTS, Forgetting, Linearise
 
 ROUNDS = 3  # of most deletions of the demo
@@ -67,15 +66,14 @@ def measure(rounds: int) -> dict[str, object]:
     sketches: dict[str, Sketch] = {}
 
     def r2f(views: Forgetting) -> None:
-        sketches.update(linearise.sketch(views)[1])
+        sketches.update(linearise.sketch(views).sketches)
         linearise.follow(sketches)
 
     def full(views: Forgetting) -> None:
         for weight in weights:
             weight.requires_grad_(True).grad = None
         logits = span_logits(lm.model, views.batch)
-        loss = (softened(logits, views.batch.tokens, views.demoted) * views.even(logits.detach())[0]).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        views.backward(logits)
 
     work: dict[str, Callable[[], object]] = {
         "r2f": lambda: r2f(plain),

@@ -19,7 +19,7 @@ import torch
 from app.models import Stage
 from app.schemas import DeletionRequest
 from benchmarks.cases import Case, Row, judged, relearned, rounded, run, sampled
-from benchmarks.tables import COLUMNS, interval
+from benchmarks.tables import paired_table
 from worker import pipeline
 from worker.errors import NoStep
 from worker.loading import Loaded
@@ -30,7 +30,6 @@ from worker.r2f.decoder_training import cut, ridge
 from worker.r2f.forward import span_logits
 from worker.r2f.gradients import Sketch, visiting
 from worker.r2f.language import LanguageModel
-from worker.r2f.losses import softened
 from worker.r2f.lowrank import LowRank
 from worker.r2f.regression import Regressions, train_regressions
 from worker.r2f.sites import Site
@@ -161,55 +160,14 @@ class Exact:
 
         with torch.enable_grad(), visiting(self._lm.model, self._lm.sites, visit):
             logits = span_logits(self._lm.model, views.batch)
-            loss = (softened(logits, views.batch.tokens, views.demoted) * views.even(logits.detach())[0]).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+            pull = views.backward(logits)
         exact = {
             name: LowRank(torch.cat([d for _, d in parts]).T, torch.cat([x for x, _ in parts])).truncated(64)
             for name, parts in taken.items()
         }
-        return path.Linearisation(views.answer(logits), float(views.even(logits.detach())[1]), exact)
+        return path.Linearisation(views.answer(logits), float(pull), exact)
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Markdown: means over facts with 95 % bootstrap intervals, and what each way has more than the decoder, paired."""
-    done = [row for row in rows if "@" in str(row["method"])]
-    columns = {name: title for name, title in COLUMNS.items() if any(name in row for row in done)} | {
-        "rounds": "rounds"
-    }
-    lines = [f"{len({row['fact'] for row in done})} facts that the model knows\n"]
-    lines += ["| way @ sketch rank | units | failed | " + " | ".join(columns.values()) + " |"]
-    lines += ["|---" * (3 + len(columns)) + "|"]
-    units = list(dict.fromkeys(str(row["method"]) for row in done))
-    for unit in units:
-        own = [row for row in done if row["method"] == unit]
-        good = [row for row in own if "failed" not in row]
-        cells = [interval(good, column) for column in columns]
-        lines.append(f"| {unit} | {len(own)} | {len(own) - len(good)} | " + " | ".join(cells) + " |")
-    lines += ["", "Paired difference to the decoder at the same rank, over facts that both finished:", ""]
-    lines += ["| way @ sketch rank | " + " | ".join(columns.values()) + " |", "|---" * (1 + len(columns)) + "|"]
-    for unit in units:
-        way, rank = unit.rsplit("@", 1)
-        if way == "decoder" or f"decoder@{rank}" not in units:
-            continue
-        paired = _paired(done, unit, f"decoder@{rank}", columns)
-        lines.append(f"| {unit} | " + " | ".join(interval(paired, column) for column in columns) + " |")
-    return "\n".join(lines)
-
-
-def _paired(
-    rows: Sequence[Mapping[str, object]], unit: str, other: str, columns: Mapping[str, str]
-) -> list[dict[str, object]]:
-    """What a unit has more than another has, of each fact and seed."""
-    found = {(row["fact"], row["seed"]): row for row in rows if row["method"] == other}
-    differences = []
-    for row in rows:
-        beside = found.get((row["fact"], row["seed"])) if row["method"] == unit else None
-        if beside is None:
-            continue
-        difference: dict[str, object] = {"fact": row["fact"]}
-        for column in columns:
-            mine, its = row.get(column), beside.get(column)
-            if isinstance(mine, int | float) and isinstance(its, int | float):
-                difference[column] = float(mine) - float(its)
-        differences.append(difference)
-    return differences
+    """Markdown: means over facts with intervals, and what each way has more than the decoder at its rank, paired."""
+    return paired_table("way @ sketch rank", rows, lambda unit: f"decoder@{unit.rsplit('@', 1)[1]}")

@@ -2,9 +2,9 @@
 
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.cases import SAMPLES
+from benchmarks.cases import NOT_KNOWN, SAMPLES
 
 COLUMNS = {
     "success": "USR greedy",
@@ -35,3 +35,49 @@ def interval(rows: Sequence[Mapping[str, object]], column: str) -> str:
     drawn = random.Random(0)
     means = sorted(statistics.mean(drawn.choices(values, k=len(values))) for _ in range(1000))
     return f"{statistics.mean(values):.3g} ({means[25]:.2g}–{means[974]:.2g})"
+
+
+def paired_table(title: str, rows: Sequence[Mapping[str, object]], beside: Callable[[str], str]) -> str:
+    """Markdown: means over facts with 95 % bootstrap intervals, and what each unit has more than another, paired.
+
+    Args:
+        beside: the unit that a unit is compared with; itself where it is that one.
+    """
+    done = [row for row in rows if row["method"] != NOT_KNOWN]
+    columns = {name: text for name, text in COLUMNS.items() if any(name in row for row in done)} | {"rounds": "rounds"}
+    units = list(dict.fromkeys(str(row["method"]) for row in done))
+    lines = [f"{len({row['fact'] for row in done})} facts that the model knows", ""]
+    lines += [f"| {title} | units | failed | " + " | ".join(columns.values()) + " |", "|---" * (3 + len(columns)) + "|"]
+    for unit in units:
+        own = [row for row in done if row["method"] == unit]
+        good = [row for row in own if "failed" not in row]
+        cells = [interval(good, column) for column in columns]
+        lines.append(f"| {unit} | {len(own)} | {len(own) - len(good)} | " + " | ".join(cells) + " |")
+    pairs = [(unit, beside(unit)) for unit in units if beside(unit) != unit and beside(unit) in units]
+    if pairs:
+        named = " or ".join(dict.fromkeys(other for _, other in pairs))
+        lines += ["", f"What each has more than {named}, over facts that both finished:", ""]
+        lines += [f"| {title} | " + " | ".join(columns.values()) + " |", "|---" * (1 + len(columns)) + "|"]
+    for unit, other in pairs:
+        differences = _paired(done, unit, other, columns)
+        lines.append(f"| {unit} | " + " | ".join(interval(differences, column) for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def _paired(
+    rows: Sequence[Mapping[str, object]], unit: str, other: str, columns: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """What a unit has more than another has, of each fact and seed."""
+    found = {(row["fact"], row["seed"]): row for row in rows if row["method"] == other}
+    differences = []
+    for row in rows:
+        reference = found.get((row["fact"], row["seed"])) if row["method"] == unit else None
+        if reference is None:
+            continue
+        difference: dict[str, object] = {"fact": row["fact"]}
+        for column in columns:
+            mine, its = row.get(column), reference.get(column)
+            if isinstance(mine, int | float) and isinstance(its, int | float):
+                difference[column] = float(mine) - float(its)
+        differences.append(difference)
+    return differences

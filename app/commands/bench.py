@@ -133,6 +133,41 @@ def decoding(
     _written(table(rows), file)
 
 
+@app.command("ablations")
+@exit_codes()
+def ablations(
+    data: DataFolder = None,
+    variants: Annotated[list[str] | None, typer.Option("--variant", help="May be repeated; all if absent.")] = None,
+    facts: Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")] = 16,
+    seeds: Annotated[int, typer.Option(min=1)] = 1,
+    whole: Annotated[bool, typer.Option("--whole", help="Sampled replies, rounding and relearning too.")] = False,
+    file: Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")] = Path(
+        "ablations.jsonl"
+    ),
+    quick: Quick = False,
+) -> None:
+    """Change one part of the method at a time: curvature, rounds, depth, views, ranks, loss."""
+    loaded, requests, bar = _prepared(data)
+    from benchmarks.ablations import QUICK, VARIANTS, WHOLE, compare, table
+
+    if wrong := sorted(set(variants or ()) - set(VARIANTS)):
+        raise typer.BadParameter(
+            f"there is no variant {wrong[0]}; there are {', '.join(VARIANTS)}", param_hint="--variant"
+        )
+    with bar:
+        rows = compare(
+            loaded,
+            requests,
+            list(dict.fromkeys((WHOLE, *variants))) if variants else QUICK if quick else list(VARIANTS),
+            wanted=1 if quick else facts,
+            seeds=1 if quick else seeds,
+            whole=whole,
+            out=file,
+            progress=lambda share: bar.update(bar.task_ids[0], description="ablations", completed=share),
+        )
+    _written(table(rows), file)
+
+
 def _prepared(data: Path | None) -> tuple["Loaded", "list[DeletionRequest]", Progress]:
     """The model, ready; the facts; and a bar that has shown how it got ready."""
     find_benchmarks()

@@ -1,9 +1,11 @@
 """Health, readiness and the kinds of problems."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from sqlalchemy.exc import OperationalError
 
 from app.access import Scope
@@ -129,6 +131,8 @@ PROMISED = [
     "503",
     "database-unavailable",
     "503",
+    "not-migrated",
+    "503",
     "store-unavailable",
     "503",
     "key-not-at-hand",
@@ -240,14 +244,16 @@ def test_a_stranger_learns_whether_it_is_ready_and_nothing_of_its_machines(setti
         assert [worker["host"] for worker in known["workers"]] == ["host"]
 
 
-def test_without_its_tables_the_service_is_not_ready(tmp_path):
-    with caller(Settings(data_dir=tmp_path)) as bare:
+def test_without_its_tables_the_service_is_not_ready_and_says_how_to_make_them(empty_url: str, tmp_path: Path):
+    settings = Settings(data_dir=tmp_path, database_url=empty_url, master_key=SecretStr(b64encode(bytes(32)).decode()))
+    with caller(settings) as bare:
         answer = bare.get("/readyz")
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
         assert [error["field"] for error in answer.json()["errors"]] == ["database"]
         assert bare.get("/healthz").status_code == 200
         failed = bare.post("/deletions", json=FRANCE)
-        assert (failed.status_code, failed.json()["type"]) == (503, "/problems/database-unavailable")
+        assert (failed.status_code, failed.json()["type"]) == (503, "/problems/not-migrated")
+        assert "r2f migrate" in failed.json()["title"]
 
 
 def test_without_its_broker_the_service_accepts_and_is_not_ready(sqlite_template: Path, tmp_path):

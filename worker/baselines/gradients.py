@@ -18,7 +18,6 @@ from worker.r2f.examples import Example
 from worker.r2f.forward import span_logits
 from worker.r2f.gradients import Sketcher, random_factors, visiting
 from worker.r2f.language import LanguageModel
-from worker.r2f.losses import softened
 from worker.r2f.lowrank import LowRank
 from worker.r2f.path import Forgetting, Linearisation, Linearise, NonFiniteGradientError, Step, Walker
 from worker.r2f.sites import Site
@@ -74,10 +73,8 @@ class LoraGradient(Linearise):
 def _backward(lm: LanguageModel, views: Forgetting) -> tuple[Tensor, float]:
     """p(answer) of every view (n,) and the loss's pull, as R2F takes them; gradients reach whoever visits."""
     logits = span_logits(lm.model, views.batch)
-    weights, pull = views.even(logits.detach())
-    loss = (softened(logits, views.batch.tokens, views.demoted) * weights).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if not loss.isfinite():
+    pull = views.backward(logits)
+    if not pull.isfinite():
         raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
     return views.answer(logits), float(pull)
 

@@ -9,6 +9,7 @@ class Config:
 
     method: str = "r2f"  # its name in app.methods
     seed: int = 0
+    loss: str = "softened"  # its name in worker.r2f.losses
     views: int = 8  # training views per target that the model answers, at most
     held_out: int = 12  # held-out views per target, at most
     neighbours: int = 16  # neighbour prompts in the curvature; as many again are only judged

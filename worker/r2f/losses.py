@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,6 +29,34 @@ def ascent(logits: Tensor, tokens: Tensor, demoted: Tensor) -> Tensor:
 def uniform(logits: Tensor, tokens: Tensor, demoted: Tensor) -> Tensor:
     """Cross-entropy to the uniform distribution."""
     return -torch.log_softmax(logits, dim=-1).mean(-1)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Cross-entropy to one token of a refusal, wherever a memorised token stood."""
+
+    token: int
+
+    def __call__(self, logits: Tensor, tokens: Tensor, demoted: Tensor) -> Tensor:
+        """See Loss."""
+        return -torch.log_softmax(logits, dim=-1)[:, self.token]
+
+
+REFUSAL = " unknown"
+
+
+def unlearning_loss(name: str, encode: Callable[[str], list[int]]) -> Loss:
+    """The loss of that name: softened, ascent, uniform or refusal; ``encode`` gives the tokens of a bare text.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name == "refusal":
+        return Refusal(encode(REFUSAL)[0])
+    losses: dict[str, Loss] = {"softened": softened, "ascent": ascent, "uniform": uniform}
+    if name not in losses:
+        raise ValueError(f"there is no unlearning loss {name!r}: softened, ascent, uniform or refusal")
+    return losses[name]
 
 
 def cross_entropy(logits: Tensor, tokens: Tensor, demoted: Tensor) -> Tensor:

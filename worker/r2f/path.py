@@ -21,7 +21,7 @@ from worker.r2f.examples import Batch, Example, collate, demoted_mask
 from worker.r2f.forward import span_logits
 from worker.r2f.gradients import Factors, Sketch, Sketcher, aligned_factors, drawn_factors, visiting
 from worker.r2f.language import LanguageModel
-from worker.r2f.losses import softened
+from worker.r2f.losses import Loss, softened, unlearning_loss
 from worker.r2f.lowrank import LowRank
 from worker.r2f.sites import Site
 
@@ -78,15 +78,27 @@ class Forgetting:
         firsts = self.batch.firsts
         return (torch.softmax(logits.detach()[firsts], dim=-1) * self.demoted[firsts]).sum(-1)
 
-    def even(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the loss at every span position (S,), and their sum over the log-odds' slopes.
+    def even(self, logits: Tensor) -> Tensor:
+        """Weights of the loss at every span position (S,).
 
         The softened loss pushes a position's log-odds by its p. A span's later tokens are often sure once the first is
         given, and would take over: here none counts for more than its view's first token does.
         """
         p = (torch.softmax(logits, dim=-1) * self.demoted).sum(-1)  # (S,)
         share = (p[self.batch.firsts][self.batch.rows] / p.clamp_min(1e-30)).clamp(max=1)
-        return self.batch.weights * share, (self.batch.weights * share * p).sum()
+        return self.batch.weights * share
+
+    def backward(self, logits: Tensor, loss: Loss = softened) -> Tensor:
+        """Backpropagate the unlearning loss from logits (S × V) that carry a graph.
+
+        Returns:
+            How fast the loss falls when the log-odds of all that is demoted fall together, a scalar.
+        """
+        logits.retain_grad()
+        whole = (loss(logits, self.batch.tokens, self.demoted) * self.even(logits.detach())).sum()
+        whole.backward()  # type: ignore[no-untyped-call]
+        assert logits.grad is not None
+        return (logits.grad * self.demoted).sum()
 
     def whole_answer(self, lm: LanguageModel) -> Tensor:
         """The probability of every view's whole span (n,), token after token."""
@@ -114,6 +126,15 @@ class Linearisation:
     gradient: dict[str, LowRank]
 
 
+@dataclass(frozen=True)
+class Sketched:
+    """What one forward and one backward pass tell."""
+
+    answer: Tensor  # (n,) p(answer)
+    pull: Tensor  # see Forgetting.backward
+    sketches: dict[str, Sketch]
+
+
 class Linearise:
     """Takes and decodes the gradient of the unlearning loss, at LoRA factors that follow it.
 
@@ -131,6 +152,7 @@ class Linearise:
         factors: Mapping[str, Factors] | None = None,
     ) -> None:
         self._lm, self._decode, self._align = lm, decode, align
+        self._loss = unlearning_loss(config.loss, lm.encode)
         self._factors = factors or drawn_factors(lm.sites, config.sketch_rank, config.seed, lm.device)
         self._aligned = False
 
@@ -141,27 +163,25 @@ class Linearise:
             NonFiniteGradientError: the loss or a LoRA gradient is NaN or infinite.
         """
         if self._align and not self._aligned:
-            self.follow(self.sketch(views.few(SCOUTS))[1])
+            self.follow(self.sketch(views.few(SCOUTS)).sketches)
             self._aligned = True
-        logits, sketches = self.sketch(views)
+        taken = self.sketch(views)
         if self._align:
-            self.follow(sketches)
-        gradient = self._decode(self._lm.sites, sketches)
-        return Linearisation(views.answer(logits), float(views.even(logits)[1]), gradient)
+            self.follow(taken.sketches)
+        return Linearisation(taken.answer, float(taken.pull), self._decode(self._lm.sites, taken.sketches))
 
-    def sketch(self, views: Forgetting) -> tuple[Tensor, dict[str, Sketch]]:
-        """Logits (S × V) and the LoRA gradients of every site at the present factors."""
+    def sketch(self, views: Forgetting) -> Sketched:
+        """The LoRA gradients of every site at the present factors."""
         sketcher = Sketcher(self._factors)
         with torch.enable_grad(), visiting(self._lm.model, self._lm.sites, sketcher):
             logits = span_logits(self._lm.model, views.batch)
-            loss = (softened(logits, views.batch.tokens, views.demoted) * views.even(logits.detach())[0]).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            pull = views.backward(logits, self._loss)
         # the backward pass ends in the first layer: what is not finite anywhere has come down to it
         ends = [sketcher.sketches[site.name] for site in self._lm.sites if site.layer == self._lm.sites[0].layer]
-        finite = torch.stack([loss.detach(), *(sketch.y.sum() + sketch.z.sum() for sketch in ends)]).isfinite()
+        finite = torch.stack([pull, *(sketch.y.sum() + sketch.z.sum() for sketch in ends)]).isfinite()
         if not finite.all():
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-        return logits.detach(), sketcher.sketches
+        return Sketched(views.answer(logits), pull, sketcher.sketches)
 
     def follow(self, sketches: Mapping[str, Sketch]) -> None:
         """Turn the factors towards the gradient that these sketches have seen."""

@@ -13,6 +13,7 @@ from worker.r2f.language import LanguageModel
 from worker.r2f.text import Form, Prompt, holds, normalised
 
 SIMILAR = 0.55  # cosine below which a view asks something else; wrappers around a short question lower it to about 0.6
+SAME = 0.99  # cosine from which two views put in the same form are one: "What is" and "What's"
 PROPOSALS = 8  # rephrasings that the target model is asked for
 _ASK = 'Rewrite this question in other words, keeping its meaning. Question: "{}" Rewritten question:'
 
@@ -65,7 +66,8 @@ def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, c
     def view(prompt: Prompt, family: str, source: str) -> View:
         return View(target, prompt, fact.answers, family, source)
 
-    own = [view(Prompt(text), "request", "request") for text in (fact.prompt, *fact.paraphrases)]
+    further = (text for text in fact.paraphrases if not holds(text, fact.answers))
+    own = [view(Prompt(text), "request", "request") for text in (fact.prompt, *further)]
     asked = [view(Prompt(text), "model", "model") for text in _ask_model(fact.prompt, lm, config)]
 
     def bank(group: Group) -> list[View]:
@@ -74,9 +76,11 @@ def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, c
         wrapped = [(Prompt(text.format(p=fact.prompt)), "wrapper") for text in getattr(wrappers(), group)]
         return [view(prompt, f"{group}:{rule}", "bank") for prompt, rule in _interleaved(patterns, rules, wrapped)]
 
-    training = own + _similar(fact.prompt, [*asked, *bank("train")], embedder)
+    training = _distinct([*own, *_similar(fact.prompt, [*asked, *bank("train")], embedder)])
+    training = _apart(training, (), embedder)
     seen = {normalised(v.prompt.text) for v in training}
-    held_out = [v for v in _similar(fact.prompt, bank("judge"), embedder) if normalised(v.prompt.text) not in seen]
+    new = [v for v in _similar(fact.prompt, bank("judge"), embedder) if normalised(v.prompt.text) not in seen]
+    held_out = _apart(_distinct(new), training, embedder)
     backward = (
         [
             View(target, Prompt(text.format(a=fact.answers[0])), (subject,), "reversed", "bank")
@@ -85,7 +89,7 @@ def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, c
         if relation and subject
         else []
     )
-    return Views(_distinct(training), _distinct(held_out), tuple(backward))
+    return Views(training, held_out, tuple(backward))
 
 
 def passage_views(target: int, passage: Passage) -> Views:
@@ -158,6 +162,20 @@ def _similar(prompt: str, views: Sequence[View], embedder: Embedder) -> list[Vie
     least = [0.8 if v.source == "model" else SIMILAR for v in clean]
     cosines = (vectors[1:] @ vectors[0]).tolist()
     return [v for v, cosine, bound in zip(clean, cosines, least, strict=True) if cosine >= bound]
+
+
+def _apart(views: Sequence[View], taken: Sequence[View], embedder: Embedder) -> tuple[View, ...]:
+    """Drop views that nearly repeat one before them, or one that is taken: they would be judged by what they taught."""
+    every = [*taken, *views]
+    if not views:
+        return ()
+    vectors = embedder([view.prompt.text for view in every])
+    alike = (vectors @ vectors.T >= SAME).tolist()
+    kept = list(range(len(taken)))
+    for n in range(len(taken), len(every)):
+        if not any(alike[n][m] and every[n].prompt.form == every[m].prompt.form for m in kept):
+            kept.append(n)
+    return tuple(every[n] for n in kept[len(taken) :])
 
 
 def _distinct(views: Iterable[View]) -> tuple[View, ...]:

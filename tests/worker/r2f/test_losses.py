@@ -1,9 +1,12 @@
 """Unlearning losses push what they promise to push."""
 
+import pytest
 import torch
 
 from worker.r2f.calibration import log_odds
-from worker.r2f.losses import ascent, softened, uniform
+from worker.r2f.examples import Example, collate, demoted_mask
+from worker.r2f.losses import ascent, softened, uniform, unlearning_loss
+from worker.r2f.path import Forgetting
 
 
 def _logits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,3 +48,25 @@ def test_log_odds_keep_a_gradient_where_cross_entropy_has_none() -> None:
     torch.nn.functional.cross_entropy(entropy, token).backward()
     assert float(entropy.grad.norm()) < 1e-10
     assert float(odds.grad.norm()) > 1.0
+
+
+@pytest.mark.parametrize("name", ["softened", "ascent", "uniform", "refusal"])
+def test_the_pull_is_how_fast_a_loss_falls_with_the_log_odds_of_what_is_demoted(name: str) -> None:
+    loss = unlearning_loss(name, lambda text: [9])
+    examples = [Example((3, 4), (0,), (4,), ((4, 6),)), Example((3, 5), (0,), (5,), ((5,),))]
+    views = Forgetting(collate(examples, 0), demoted_mask(examples, 11))
+    logits = torch.randn(2, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits[[0, 1], [4, 5]] += 3
+
+    def value(step: float) -> float:
+        moved = logits - step * views.demoted
+        return float((loss(moved, views.batch.tokens, views.demoted) * views.batch.weights).sum())
+
+    pull = views.backward(logits.clone().requires_grad_(True), loss)
+    assert float(pull) > 0
+    assert float(pull) == pytest.approx((value(-1e-6) - value(1e-6)) / 2e-6, rel=1e-5)
+
+
+def test_an_unknown_loss_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="softened, ascent, uniform or refusal"):
+        unlearning_loss("hard", lambda text: [9])

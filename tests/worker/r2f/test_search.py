@@ -41,9 +41,8 @@ def test_a_later_token_that_is_sure_pushes_no_harder_than_the_first() -> None:
     views = Forgetting(collate([example], 0), demoted_mask([example], 8))
     logits = torch.zeros(3, 8)
     logits[0, 4], logits[1, 5], logits[2, 6] = 0.0, 9.0, -9.0  # p = 1/8, nearly 1, nearly 0
-    weights, pull = views.even(logits)
     graph = logits.clone().requires_grad_(True)
-    (softened(graph, views.batch.tokens, views.demoted) * weights).sum().backward()
+    pull = views.backward(graph)
     pushes = graph.grad[[0, 1, 2], [4, 5, 6]]
     torch.testing.assert_close(pushes[1], pushes[0])
     assert 0 < pushes[2] < 1e-3 * pushes[0]  # what is unlikely already is not pushed further

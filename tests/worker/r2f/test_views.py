@@ -15,8 +15,15 @@ class Silent:
 
 
 def alike(texts: list[str]) -> torch.Tensor:
-    """An embedder to which everything means the same."""
-    return torch.ones(len(texts), 1)
+    """An embedder to which everything means much the same, and no two texts quite: every cosine is 0.8."""
+    one = torch.ones(len(texts), 1) * 0.8**0.5
+    return torch.cat([one, torch.eye(len(texts)) * 0.2**0.5], dim=1)
+
+
+def by_words(texts: list[str]) -> torch.Tensor:
+    """As ``alike``, but texts are one where their first three letters are."""
+    whole = alike(texts)
+    return torch.stack([whole[next(i for i, other in enumerate(texts) if other[:3] == text[:3])] for text in texts])
 
 
 @pytest.mark.parametrize(
@@ -45,3 +52,15 @@ def test_the_whole_of_what_comes_before_a_span_leads() -> None:
     views = passage_views(0, Passage("One two three four five six seven eight nine ten.", ("ten",)))
     assert views.training[0].prompt.text == "One two three four five six seven eight nine"
     assert {view.prompt.text for view in views.training}.isdisjoint(view.prompt.text for view in views.held_out)
+
+
+def test_a_phrasing_that_nearly_repeats_another_is_dropped_and_is_never_judged() -> None:
+    fact = Fact("What is the capital of France?", ("Paris",), ("Which city?", "Which town?", "Is it Paris?"))
+    views = fact_views(0, fact, Silent(), by_words, Config())  # type: ignore[arg-type]
+    texts = [view.prompt.text for view in views.training]
+    assert texts[:2] == ["What is the capital of France?", "Which city?"]
+    assert "Which town?" not in texts  # as good as the one before it
+    assert "Is it Paris?" not in texts  # says the answer
+    every = [(view.prompt.text[:3], view.prompt.form) for view in (*views.training, *views.held_out)]
+    assert len(every) == len(set(every))
+    assert views.held_out

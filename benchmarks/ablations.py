@@ -1,0 +1,149 @@
+"""What each part of the method is worth: one thing changed at a time, paired over facts.
+
+    r2f bench ablations --data FOLDER [--facts 16] [--variant one_leap …] [--whole] [--out FILE.jsonl]
+    r2f bench ablations --quick
+
+Facts as in `r2f bench unlearning`; each one's views, neighbours and curvature are made once and shared by all variants.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from app.models import Stage
+from app.schemas import DeletionRequest
+from benchmarks.cases import Case, Row, judged, relearned, rounded, run, sampled
+from benchmarks.tables import paired_table
+from worker import pipeline
+from worker.baselines.gradients import flat
+from worker.errors import NoStep
+from worker.loading import Loaded
+from worker.r2f.calibration import neighbour_curvature
+from worker.r2f.curvature import Curvature
+from worker.r2f.knowledge import Knowledge
+from worker.r2f.path import Linearise
+from worker.r2f.text import holds
+
+Protect = Callable[[Loaded, Case], Curvature]
+
+
+def neighbour_aware(loaded: Loaded, case: Case) -> Curvature:
+    """The model's own statistics and the neighbours': what the service uses."""
+    return case.kept.curvature
+
+
+def generic(loaded: Loaded, case: Case) -> Curvature:
+    """The model's own statistics alone."""
+    return loaded.curvature
+
+
+def none(loaded: Loaded, case: Case) -> Curvature:
+    """No statistics: a step along the gradient itself."""
+    return flat(loaded.curvature)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is changed."""
+
+    settings: Mapping[str, int | float | str] = field(default_factory=dict)  # of worker.r2f.config
+    curvature: Protect = neighbour_aware
+
+
+WHOLE = "r2f"
+VARIANTS = {
+    WHOLE: Variant(),
+    "no curvature": Variant(curvature=none),
+    "generic curvature": Variant(curvature=generic),
+    "one leap": Variant({"max_rounds": 1, "factor": 1e9}),
+    "rounds by 3": Variant({"factor": 3.0, "max_rounds": 16}),
+    "rounds by 100": Variant({"factor": 100.0}),
+    "depth 1e-2": Variant({"depth": 1e-2}),
+    "depth 1e-3": Variant({"depth": 1e-3}),
+    "depth 1e-5": Variant({"depth": 1e-5, "max_rounds": 12}),
+    "1 view": Variant({"views": 1}),
+    "3 views": Variant({"views": 3}),
+    "5 views": Variant({"views": 5}),
+    "sketch rank 2": Variant({"sketch_rank": 2}),
+    "sketch rank 4": Variant({"sketch_rank": 4}),
+    "sketch rank 16": Variant({"sketch_rank": 16}),
+    "adapter rank 4": Variant({"adapter_rank": 4}),
+    "adapter rank 8": Variant({"adapter_rank": 8}),
+    "adapter rank 32": Variant({"adapter_rank": 32}),
+    "damping 0.01": Variant({"damping": 0.01}),
+    "damping 0.1": Variant({"damping": 0.1}),
+    "neighbours 1×": Variant({"neighbour_weight": 1.0}),
+    "neighbours 16×": Variant({"neighbour_weight": 16.0}),
+    "loss ascent": Variant({"loss": "ascent"}),
+    "loss uniform": Variant({"loss": "uniform"}),
+    "loss refusal": Variant({"loss": "refusal"}),
+}
+QUICK = (WHOLE, "no curvature", "one leap")
+
+
+def compare(
+    loaded: Loaded,
+    requests: Sequence[DeletionRequest],
+    variants: Sequence[str],
+    *,
+    wanted: int,
+    seeds: int,
+    whole: bool,
+    out: Path,
+    progress: Callable[[float], None],
+) -> list[Row]:
+    """Run what is not in the file yet; the rows of all that is."""
+    return run(
+        loaded,
+        requests,
+        variants,
+        lambda case, name: _unit(loaded, case, VARIANTS[name], whole),
+        wanted=wanted,
+        seeds=seeds,
+        out=out,
+        progress=progress,
+    )
+
+
+def _unit(loaded: Loaded, case: Case, variant: Variant, whole: bool) -> Row:
+    config = replace(case.config, **variant.settings)  # type: ignore[arg-type]
+    known = fewer(case.known, config.views) if "views" in variant.settings else case.known
+    curvature = variant.curvature(loaded, case)
+    if "neighbour_weight" in variant.settings:
+        near = neighbour_curvature(loaded.lm, case.kept.examples, config.neighbour_rank, config.seed)
+        curvature = loaded.curvature.plus(near, config.neighbour_weight)
+    started = time.perf_counter()
+    try:
+        linearise = Linearise(loaded.lm, loaded.decoder, config)
+        walked = pipeline.unlearn(loaded, curvature, known, linearise, config, _quiet)
+    except NoStep:
+        return {"failed": "NoStep"}
+    update, _ = pipeline.shrink(loaded, curvature, walked, config)
+    row: Row = {"seconds": time.perf_counter() - started, "rounds": len(walked.steps)}
+    row |= judged(loaded, case, update)
+    if whole:
+        row |= sampled(loaded, case, update) | rounded(loaded, case, update) | relearned(loaded, case, update)
+    return row
+
+
+def fewer(known: Knowledge, views: int) -> Knowledge:
+    """As if only so many of the training views had been there, and all of them answered."""
+    told = [
+        (view, reply) for view, reply in zip(known.training, known.replies, strict=True) if holds(reply, view.answers)
+    ][:views]
+    return replace(
+        known,
+        training=tuple(view for view, _ in told),
+        replies=tuple(reply for _, reply in told),
+        examples=known.examples[:views],
+    )
+
+
+def _quiet(stage: Stage, fraction: float) -> None:
+    return None
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Markdown: means over facts with intervals, and what each variant has more than the whole method, paired."""
+    return paired_table("variant", rows, lambda unit: WHOLE)
