@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import Case, Row, judged, relearned, rounded, run, sampled
+from benchmarks.cases import ROUNDINGS, Case, Row, judged, relearned, rounded, run, sampled
 from benchmarks.tables import paired_table
 from worker import pipeline
 from worker.baselines.gradients import flat
@@ -103,6 +103,7 @@ def compare(
         seeds=seeds,
         out=out,
         progress=progress,
+        roundings=ROUNDINGS if whole else (),
     )
 
 

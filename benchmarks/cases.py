@@ -98,7 +98,7 @@ def asked(loaded: Loaded, request: DeletionRequest, seed: int) -> Knowledge:
     return probe(loaded.lm, views, config, lambda share: None)
 
 
-def prepare(loaded: Loaded, request: DeletionRequest, seed: int, roundings: Sequence[str] = ROUNDINGS) -> Case | None:
+def prepare(loaded: Loaded, request: DeletionRequest, seed: int, roundings: Sequence[str]) -> Case | None:
     """A case; None where the base model answers too few held-out views."""
     config = replace(pipeline.config_of(request, loaded), seed=seed, audit=False)
     known = asked(loaded, request, seed)
@@ -212,6 +212,7 @@ def run(
     seeds: int,
     out: Path,
     progress: Callable[[float], None],
+    roundings: Sequence[str] = ROUNDINGS,
 ) -> list[Row]:
     """Measure every unit on every known fact; what is in the file already is not run again.
 
@@ -241,7 +242,7 @@ def run(
             done = {row["method"] for row in rows if (row["fact"], row["seed"]) == (number, seed)}
             todo = [unit for unit in units if unit not in done]
             if todo:
-                case = prepare(loaded, request, seed)
+                case = prepare(loaded, request, seed, roundings)
                 if case is None:
                     add({"fact": number, "seed": seed, "method": NOT_KNOWN})
                     unknown.add(number)

@@ -18,7 +18,7 @@ import torch
 
 from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import Case, Row, judged, relearned, rounded, run, sampled
+from benchmarks.cases import ROUNDINGS, Case, Row, judged, relearned, rounded, run, sampled
 from benchmarks.tables import paired_table
 from worker import pipeline
 from worker.errors import NoStep
@@ -94,7 +94,17 @@ def compare(
         return row
 
     units = [f"{way}@{rank}" for rank in ranks for way in ways]
-    return run(loaded, requests, units, measure, wanted=wanted, seeds=seeds, out=out, progress=progress)
+    return run(
+        loaded,
+        requests,
+        units,
+        measure,
+        wanted=wanted,
+        seeds=seeds,
+        out=out,
+        progress=progress,
+        roundings=ROUNDINGS if whole else (),
+    )
 
 
 def _quiet(stage: Stage, fraction: float) -> None:

@@ -56,7 +56,7 @@ def paired_table(title: str, rows: Sequence[Mapping[str, object]], beside: Calla
     pairs = [(unit, beside(unit)) for unit in units if beside(unit) != unit and beside(unit) in units]
     if pairs:
         named = " or ".join(dict.fromkeys(other for _, other in pairs))
-        lines += ["", f"What each has more than {named}, over facts that both finished:", ""]
+        lines += ["", f"Paired, over facts that both finished: what each has more than {named}", ""]
         lines += [f"| {title} | " + " | ".join(columns.values()) + " |", "|---" * (1 + len(columns)) + "|"]
     for unit, other in pairs:
         differences = _paired(done, unit, other, columns)

@@ -1,14 +1,20 @@
 """The unlearning table: disjoint halves of facts, intervals over facts, and clear words about bad data."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import decoding
+from benchmarks import ablations, decoding
 from benchmarks.cases import BadData, Case, Row, facts, run
 from benchmarks.tables import interval
 from benchmarks.unlearning import table
+from worker.r2f.config import Config
+from worker.r2f.examples import Example
+from worker.r2f.knowledge import Knowledge
+from worker.r2f.text import Prompt
+from worker.r2f.views import View
 
 MODEL = "smollm2-135m-instruct"
 
@@ -87,3 +93,20 @@ def test_a_way_is_paired_with_the_decoder_of_its_rank_over_the_facts_of_both() -
     assert "| exact@8 | 2 | 0 | 0.5 (0–1) | 4.75 (0.5–9) |" in whole
     assert "| exact@8 | 0 (0–0) | -0.5 (-0.5–-0.5) |" in paired
     assert "exact@4" not in paired  # nothing to be paired with
+
+
+def test_every_variant_changes_settings_that_there_are() -> None:
+    for name, variant in ablations.VARIANTS.items():
+        changed = replace(Config(), **variant.settings) != Config()  # type: ignore[arg-type]
+        assert changed or variant.curvature is not ablations.neighbour_aware or name == ablations.WHOLE
+    assert {ablations.WHOLE, *ablations.QUICK} <= set(ablations.VARIANTS)
+
+
+def test_with_fewer_views_only_those_are_asked_for_leaks() -> None:
+    views = [View(0, Prompt(f"q{n}"), ("yes",), "f", "bank") for n in range(4)]
+    example = Example((1, 2), (0,), (2,), ((2,),))
+    known = Knowledge(tuple(views), ("yes", "no", "yes", "yes"), (), (example,) * 3, "")
+    few = ablations.fewer(known, 2)
+    assert [view.prompt.text for view in few.training] == ["q0", "q2"]
+    assert few.replies == ("yes", "yes")
+    assert len(few.examples) == 2
