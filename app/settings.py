@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(default="smollm2-135m-instruct", description="Id of the model that a worker serves.")
+    paraphraser: str = Field(
+        default="",
+        description="Folder (absolute) or hub id of a T5 or BART model that rephrases prompts, beside the served model "
+        "itself; none if empty.",
+    )
+    paraphraser_prefix: str = Field(default="paraphrase: ", description="What that model wants before a text.")
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where a worker computes: auto, cpu, cuda[:n]."
     )

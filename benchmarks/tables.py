@@ -3,6 +3,7 @@
 import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from benchmarks.cases import NOT_KNOWN, SAMPLES
 
@@ -22,19 +23,34 @@ COLUMNS = {
 }
 
 
-def interval(rows: Sequence[Mapping[str, object]], column: str) -> str:
-    """A mean with its bootstrap interval; facts are drawn, with all of their seeds."""
+@dataclass(frozen=True)
+class Spread:
+    """A mean and its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def spread(rows: Sequence[Mapping[str, object]], column: str) -> Spread | None:
+    """A column's mean over facts, which are drawn with all of their seeds; None where no row has it."""
     by_fact: dict[object, list[float]] = {}
     for row in rows:
         value = row.get(column)
         if isinstance(value, int | float):
             by_fact.setdefault(row["fact"], []).append(float(value))
     if not by_fact:
-        return "–"
+        return None
     values = [statistics.mean(each) for each in by_fact.values()]
     drawn = random.Random(0)
     means = sorted(statistics.mean(drawn.choices(values, k=len(values))) for _ in range(1000))
-    return f"{statistics.mean(values):.3g} ({means[25]:.2g}–{means[974]:.2g})"
+    return Spread(statistics.mean(values), means[25], means[974])
+
+
+def interval(rows: Sequence[Mapping[str, object]], column: str) -> str:
+    """A spread in words."""
+    found = spread(rows, column)
+    return f"{found.mean:.3g} ({found.low:.2g}–{found.high:.2g})" if found else "–"
 
 
 def paired_table(title: str, rows: Sequence[Mapping[str, object]], beside: Callable[[str], str]) -> str:

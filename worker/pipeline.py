@@ -151,7 +151,7 @@ def propose_views(
             views = views.plus(passage_views(index, Passage(target.text, tuple(target.spans))))
         else:
             fact = Fact(target.prompt, (target.answer, *target.aliases), tuple(target.paraphrases))
-            views = views.plus(fact_views(index, fact, loaded.lm, loaded.embedder, config))
+            views = views.plus(fact_views(index, fact, loaded.lm, loaded.embedder, config, loaded.paraphraser))
     return views
 
 

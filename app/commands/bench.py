@@ -15,6 +15,7 @@ from app.supervisor import CommandFailed
 
 if TYPE_CHECKING:
     from app.schemas import DeletionRequest
+    from benchmarks.cases import Row
     from worker.loading import Loaded
 
 app = typer.Typer(help="Benchmarks; they come with the source, not with the package.", no_args_is_help=True)
@@ -95,7 +96,7 @@ def unlearning(
             out=file,
             progress=lambda share: bar.update(bar.task_ids[0], description="unlearning", completed=share),
         )
-    _written(table(rows), file)
+    _written(table(rows), rows, file)
 
 
 @app.command("decoding")
@@ -130,7 +131,7 @@ def decoding(
             out=file,
             progress=lambda share: bar.update(bar.task_ids[0], description="decoding", completed=share),
         )
-    _written(table(rows), file)
+    _written(table(rows), rows, file)
 
 
 @app.command("ablations")
@@ -165,7 +166,7 @@ def ablations(
             out=file,
             progress=lambda share: bar.update(bar.task_ids[0], description="ablations", completed=share),
         )
-    _written(table(rows), file)
+    _written(table(rows), rows, file)
 
 
 def _prepared(data: Path | None) -> tuple["Loaded", "list[DeletionRequest]", Progress]:
@@ -191,7 +192,13 @@ def _prepared(data: Path | None) -> tuple["Loaded", "list[DeletionRequest]", Pro
     return loaded, requests, bar
 
 
-def _written(table: str, beside: Path) -> None:
-    """Print a table, and keep it beside its rows."""
-    beside.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
+def _written(table: str, rows: "list[Row]", beside: Path) -> None:
+    """Print a table, and keep it beside its rows with its picture and what made it."""
+    from benchmarks.plots import plot
+    from benchmarks.provenance import provenance
+
+    picture = beside.with_suffix(".png")
+    plot(rows, picture)
+    words = "\n\n".join((table, f"![Means with intervals]({picture.name})", provenance()))
+    beside.with_suffix(".md").write_text(words + "\n", encoding="utf-8")
     out.print(table, markup=False, soft_wrap=True)

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from benchmarks import ablations, decoding
 from benchmarks.cases import BadData, Case, Row, facts, run
+from benchmarks.plots import plot
+from benchmarks.provenance import provenance
 from benchmarks.tables import interval
 from benchmarks.unlearning import table
 from worker.r2f.config import Config
@@ -110,3 +113,23 @@ def test_with_fewer_views_only_those_are_asked_for_leaks() -> None:
     assert [view.prompt.text for view in few.training] == ["q0", "q2"]
     assert few.replies == ("yes", "yes")
     assert len(few.examples) == 2
+
+
+def test_a_picture_has_a_panel_for_what_was_measured_and_none_for_what_failed(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {"fact": 0, "seed": 0, "method": "r2f", "success": 1.0, "kl": 0.0},
+        {"fact": 0, "seed": 0, "method": "npo", "failed": "Diverged"},
+        {"fact": 1, "seed": 0, "method": "not_known"},
+    ]
+    plot(rows, tmp_path / "one.png")
+    plot([*rows, {"fact": 0, "seed": 0, "method": "rmu", "success": 0.5, "kl": 0.1}], tmp_path / "two.png")
+    heights = [int.from_bytes((tmp_path / name).read_bytes()[20:24], "big") for name in ("one.png", "two.png")]
+    assert 0 < heights[0] < heights[1]
+
+
+def test_a_table_says_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/r2f", "bench", "decoding", "--quick"])
+    line = provenance()
+    assert line.startswith("`r2f bench decoding --quick` at ")
+    assert f"torch {version('torch')}" in line
+    assert "somewhere" not in line

@@ -109,12 +109,19 @@ class Hindsight:
         }
 
     def _best_diagonal(self, site: Site, x: Tensor, d: Tensor, aligned: Sketch) -> LowRank:
-        """The filter with the least error: f = M⁺h of decoder_training, free of (0, 1)."""
+        """The filter with the least error: f = M⁺h of decoder_training, free of (0, 1).
+
+        h is taken against what is left of G beside the exact blocks: these are orthogonal to it up to rounding only,
+        which is not small beside a small remainder.
+        """
         s = spectrum([site], {site.name: aligned}, self.layers)
+        base = assemble([site], {site.name: aligned}, s, torch.zeros_like(s.sigma))[site.name]
         p, q = s.p[0], s.u[0].T @ s.rest[0]
-        m = (p.T @ p) * (q @ q.T)
+        scale = (p.norm(dim=0) * q.norm(dim=1)).clamp_min(torch.finfo(p.dtype).tiny)
+        m = (p.T @ p) * (q @ q.T) / torch.outer(scale, scale)
         h = ((d.double() @ p) * (x.double() @ q.T)).sum(0)
-        weights = (torch.linalg.pinv(m, hermitian=True) @ h)[None] * s.sigma
+        h -= ((base.left.double().T @ p) * (base.right.double() @ q.T)).sum(0)
+        weights = (torch.linalg.pinv(m, rtol=1e-9, hermitian=True) @ (h / scale) / scale)[None] * s.sigma
         return assemble([site], {site.name: aligned}, s, weights)[site.name]
 
 

@@ -1,7 +1,8 @@
 """Views: many phrasings of what must be forgotten, in families that training and judging never share (paper §2.4)."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -13,9 +14,24 @@ from worker.r2f.language import LanguageModel
 from worker.r2f.text import Form, Prompt, holds, normalised
 
 SIMILAR = 0.55  # cosine below which a view asks something else; wrappers around a short question lower it to about 0.6
+OWN_SIMILAR = 0.85  # the same of a model's words, which nobody has checked
 SAME = 0.99  # cosine from which two views put in the same form are one: "What is" and "What's"
 PROPOSALS = 8  # rephrasings that the target model is asked for
-_ASK = 'Rewrite this question in other words, keeping its meaning. Question: "{}" Rewritten question:'
+OWN_WORDS = 3  # rephrasings of one model that are used, so that they do not crowd out the banks' forms
+# Shown how, a small model rephrases where it only repeats when told to.
+_ASK = """Rewrite each question in other words, keeping its meaning.
+
+Question: Who invented the telephone?
+Rewritten: Who was the inventor of the telephone?
+
+Question: In which year did the Second World War end?
+Rewritten: When was the end of the Second World War?
+
+Question: What is the largest ocean on Earth?
+Rewritten: Which of the Earth's oceans is the biggest?
+
+Question: {}
+Rewritten:"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class View:
     prompt: Prompt
     answers: tuple[str, ...]
     family: str  # the rule or pattern group that made it
-    source: str  # request, bank or model
+    source: str  # request, bank, model or paraphraser
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,14 @@ class Views:
         return Views(self.training + other.training, self.held_out + other.held_out, self.reversed + other.reversed)
 
 
-def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, config: Config) -> Views:
+def fact_views(
+    target: int,
+    fact: Fact,
+    lm: LanguageModel,
+    embedder: Embedder,
+    config: Config,
+    paraphrase: Callable[[str], list[str]] | None = None,
+) -> Views:
     """Views of a prompt and its answer, filtered, most specific first."""
     relation, subject = relation_of(fact.prompt, fact.answers[0]) or (None, None)
     forms = rephrase(fact.prompt)
@@ -69,6 +92,9 @@ def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, c
     further = (text for text in fact.paraphrases if not holds(text, fact.answers))
     own = [view(Prompt(text), "request", "request") for text in (fact.prompt, *further)]
     asked = [view(Prompt(text), "model", "model") for text in _ask_model(fact.prompt, lm, config)]
+    asked += (
+        [view(Prompt(text), "paraphraser", "paraphraser") for text in paraphrase(fact.prompt)] if paraphrase else []
+    )
 
     def bank(group: Group) -> list[View]:
         patterns = list(_filled(relation, subject, group)) if relation and subject else []
@@ -76,8 +102,8 @@ def fact_views(target: int, fact: Fact, lm: LanguageModel, embedder: Embedder, c
         wrapped = [(Prompt(text.format(p=fact.prompt)), "wrapper") for text in getattr(wrappers(), group)]
         return [view(prompt, f"{group}:{rule}", "bank") for prompt, rule in _interleaved(patterns, rules, wrapped)]
 
-    training = _distinct([*own, *_similar(fact.prompt, [*asked, *bank("train")], embedder)])
-    training = _apart(training, (), embedder)
+    told = _few_of_each(_apart(_distinct([*own, *_similar(fact.prompt, asked, embedder)]), (), embedder))
+    training = _apart(_distinct([*told, *_similar(fact.prompt, bank("train"), embedder)]), (), embedder)
     seen = {normalised(v.prompt.text) for v in training}
     new = [v for v in _similar(fact.prompt, bank("judge"), embedder) if normalised(v.prompt.text) not in seen]
     held_out = _apart(_distinct(new), training, embedder)
@@ -147,7 +173,7 @@ def _interleaved(*lists: Sequence[tuple[Prompt, str]]) -> Iterator[tuple[Prompt,
 
 def _ask_model(prompt: str, lm: LanguageModel, config: Config) -> list[str]:
     """Rephrasings by the target model itself, sampled."""
-    replies = lm.samples([Prompt(_ASK.format(prompt))] * PROPOSALS, 32, seed=config.seed)
+    replies = lm.samples([Prompt(_ASK.format(prompt), Form.PLAIN)] * PROPOSALS, 32, seed=config.seed)
     lines = (reply.strip().splitlines()[0].strip(' "') for reply in replies if reply.strip())
     return [line for line in dict.fromkeys(lines) if line.endswith("?") and len(line) <= 2 * len(prompt) + 40]
 
@@ -158,10 +184,20 @@ def _similar(prompt: str, views: Sequence[View], embedder: Embedder) -> list[Vie
     if not clean:
         return []
     vectors = embedder([prompt, *(v.prompt.text for v in clean)])
-    # the model's own words need a closer look than patterns that were checked by a person
-    least = [0.8 if v.source == "model" else SIMILAR for v in clean]
+    least = [SIMILAR if v.source == "bank" else OWN_SIMILAR for v in clean]
     cosines = (vectors[1:] @ vectors[0]).tolist()
     return [v for v, cosine, bound in zip(clean, cosines, least, strict=True) if cosine >= bound]
+
+
+def _few_of_each(views: Sequence[View]) -> list[View]:
+    """The requester's, and the first few that each model has made."""
+    made: Counter[str] = Counter()
+    kept = []
+    for view in views:
+        made[view.source] += 1
+        if view.source == "request" or made[view.source] <= OWN_WORDS:
+            kept.append(view)
+    return kept
 
 
 def _apart(views: Sequence[View], taken: Sequence[View], embedder: Embedder) -> tuple[View, ...]:

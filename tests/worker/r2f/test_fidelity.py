@@ -42,6 +42,13 @@ def test_hindsight_bounds_what_it_is_the_bound_of(seed: int) -> None:
     assert found["best_rank_2r"].error < found["best_rank_r"].error
 
 
+def test_hindsight_stays_the_bound_where_next_to_nothing_is_left_of_the_gradient() -> None:
+    x, d = _positions(20, RANK, 0)
+    found = _audited(x + 1e-6 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), d)
+    for filtered in ("decoder", "best_diagonal"):
+        assert found[filtered].error < 1e-6 * found[filtered].exact
+
+
 def test_known_activations_of_low_rank_give_the_gradient_away() -> None:
     found = _audited(*_positions(20, RANK, 0))
     assert found["least_squares"].error <= 1e-6 * found["least_squares"].exact
