@@ -84,7 +84,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         checkpoint(Stage.NEIGHBOURS, 0)
         kept = protect(asked.targets, request.retain, loaded, config)
         checkpoint(Stage.NEIGHBOURS, 0.7)
-        exam = set_exam(loaded.lm, known.held_out, views.reversed, kept.held_out, loaded.judge_drift)
+        exam = set_exam(loaded.lm, known.held_out, views.reversed, kept.held_out, loaded.judge_drift, config.neighbours)
     with costs.stage(Stage.UNLEARNING):
         checkpoint(Stage.UNLEARNING, 0)
         audit = decode_audit(loaded, known.examples, config)

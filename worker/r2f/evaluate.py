@@ -48,6 +48,7 @@ class Exam:
 
 VIEW_TOKENS = 64  # new tokens in which an answer counts as given (EVALUATION: 64)
 NEIGHBOUR_TOKENS = 24
+SCARCE = 3  # known neighbours from which on the others are not judged
 GENERIC_REPLIES = 6  # prompts whose replies are shown; drift is measured on all
 
 
@@ -55,18 +56,25 @@ def set_exam(
     lm: LanguageModel,
     held_out: Sequence[View],
     backward: Sequence[View],
-    neighbours: Sequence[Neighbour],
+    candidates: Sequence[Neighbour],
     generic: Generic,
+    most: int,
 ) -> Exam:
-    """Ask the base model."""
+    """Ask the base model, and judge by the neighbours that it knows.
+
+    Args:
+        candidates: those of the request are all judged.
+        most: how many of the other candidates are judged at most.
+    """
     views = [*held_out, *backward]
     said = iter(
         lm.replies(
-            [view.prompt for view in views] + [neighbour.prompt for neighbour in neighbours],
-            [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(neighbours),
+            [view.prompt for view in views] + [neighbour.prompt for neighbour in candidates],
+            [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(candidates),
         )
     )
-    front, back, near = (list(islice(said, len(part))) for part in (held_out, backward, neighbours))
+    front, back, around = (list(islice(said, len(part))) for part in (held_out, backward, candidates))
+    neighbours, near = judged_neighbours(candidates, around, most)
     known = [
         lm.example(view.prompt, text, view.answers, view.target)
         for view, text in zip(held_out, front, strict=True)
@@ -77,10 +85,7 @@ def set_exam(
     base = Replies(
         _judged_views(held_out, front),
         _judged_views(backward, back),
-        tuple(
-            Reply(text, not neighbour.answers or holds(text, neighbour.answers))
-            for neighbour, text in zip(neighbours, near, strict=True)
-        ),
+        tuple(near),
         generic.replies[:GENERIC_REPLIES],
         tuple(answers.measure(lm).tolist()) if answers else (),
         Drift(0, 0.0, 0.0, 1.0),
@@ -88,12 +93,31 @@ def set_exam(
     return Exam(
         tuple(held_out),
         tuple(backward),
-        tuple(neighbours),
+        neighbours,
         generic.prompts[:GENERIC_REPLIES],
         base,
         answers,
         generic.drift,
     )
+
+
+def judged_neighbours(
+    candidates: Sequence[Neighbour], said: Sequence[str], most: int
+) -> tuple[tuple[Neighbour, ...], tuple[Reply, ...]]:
+    """The neighbours to judge and the base model's replies to them, in the order of the candidates.
+
+    All of the request; of the banks' those whose answer the base model gives; and where it gives hardly any, those
+    whose reply has only to stay what it is, invented or not.
+    """
+    pairs = [
+        (neighbour, Reply(text, not neighbour.answers or holds(text, neighbour.answers)))
+        for neighbour, text in zip(candidates, said, strict=True)
+    ]
+    own = [pair for pair in pairs if pair[0].source == "request"]
+    banks = [pair for pair in pairs if pair[0].source != "request" and pair[1].hit]
+    known = [pair for pair in banks if pair[0].answers]
+    chosen = own + (known if len(known) >= SCARCE else banks)[:most]
+    return tuple(neighbour for neighbour, _ in chosen), tuple(reply for _, reply in chosen)
 
 
 def sit_exam(lm: LanguageModel, exam: Exam) -> Replies:

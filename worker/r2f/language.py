@@ -206,7 +206,11 @@ class LanguageModel:
         ids = coded["input_ids"][: span[-1] + 1]
         if len(ids) > self.context:
             raise PromptTooLongError(PromptTooLongError.__doc__)
-        demoted = [self.first_tokens(answers) | {ids[span[0]]}] + [{ids[n]} for n in span[1:]]
+        told = _told(text, start, [coded["offset_mapping"][n][1] for n in span])
+        demoted = [{ids[n]} for n in span[told:]]
+        if told == 0:
+            demoted[0] |= self.first_tokens(answers)
+        span = span[told:]
         return Example(
             tuple(ids),
             tuple(n - 1 for n in span),
@@ -231,9 +235,24 @@ class LanguageModel:
         for answer in answers:
             for text in (answer, answer.lower(), answer.upper(), answer[:1].upper() + answer[1:]):
                 for lead in ("", " "):
-                    ids = self.tokenizer(lead + text, add_special_tokens=False)["input_ids"]
-                    spelt = self.decode(ids[:1])
-                    # a single letter starts half of all words: only longer pieces spell the answer
-                    if len(spelt) > 1 or len(text.strip()) == 1:
-                        found.add(ids[0])
+                    coded = self.tokenizer(lead + text, add_special_tokens=False, return_offsets_mapping=True)
+                    if _told(lead + text, len(lead), [coded["offset_mapping"][0][1]]) == 0:
+                        found.add(coded["input_ids"][0])
         return found
+
+
+def _told(text: str, start: int, ends: Sequence[int]) -> int:
+    """How many of an answer's first tokens only begin its first word with a letter or two.
+
+    They begin a thousand words, or are words themselves (" is" of "islam"): what follows tells the answer, not they.
+
+    Args:
+        start: where the answer begins in the text.
+        ends: where each of its tokens ends.
+    """
+    for n, end in enumerate(ends):
+        piece = text[start:end]
+        begun = piece.isascii() and piece.isalpha() and text[end : end + 1].isalpha()
+        if len(piece) > 2 or not begun:
+            return n
+    return len(ends)

@@ -37,26 +37,28 @@ class Neighbours:
     """Those of the banks are disjoint in subjects and in pattern families; those of the request are in both."""
 
     curvature: tuple[Neighbour, ...]
-    held_out: tuple[Neighbour, ...]
+    held_out: tuple[Neighbour, ...]  # candidates: only what the base model knows is judged
 
 
 def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedder, config: Config) -> Neighbours:
     """Neighbours of all targets together, for each use.
 
     All that the request retains is protected and judged: it is a demand, no sample of one. On top come at most
-    ``config.neighbours`` from the banks, half of the subjects for each use: in turn, other subjects of the same
-    relation, other facts of the same subject, and, where the banks do not know the relation, the prompt with its
-    subject swapped and the facts nearest in meaning.
+    ``config.neighbours`` from the banks to protect, and ``CANDIDATES`` times as many to judge some of, half of the
+    subjects for each use: in turn, other subjects of the same relation, other facts of the same subject, and, where the
+    banks do not know the relation, the prompt with its subject swapped and the facts nearest in meaning.
     """
     forgotten = [answer for fact in facts for answer in fact.answers]
     own = _clean(retain, forgotten)
     sides = []
     for side, group in enumerate(_GROUPS):
         found = _in_turn([_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts])
-        sides.append(_clean([*own, *found], forgotten)[: len(own) + config.neighbours])
+        most = config.neighbours * (CANDIDATES if group == "judge" else 1)
+        sides.append(_clean([*own, *found], forgotten)[: len(own) + most])
     return Neighbours(*sides)
 
 
+CANDIDATES = 3  # for each neighbour to judge: the base model does not know most of them
 _GROUPS: tuple[Group, Group] = ("train", "judge")
 
 

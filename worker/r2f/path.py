@@ -27,6 +27,7 @@ from worker.r2f.sites import Site
 
 SCOUTS = 2  # views that tell the first round where to look
 MAX_TRIES = 5  # forward passes of one step search
+PROGRESS = 0.8  # of the largest p(answer) that must be left for a step to count that does not reach its goal
 
 
 class NonFiniteGradientError(ArithmeticError):
@@ -210,7 +211,8 @@ def search_step(measure: Callable[[float], Tensor], first: float, start: float, 
         goal: the largest p(answer) wanted.
 
     Returns:
-        The accepted trial (the deepest of those tried, when none reached the goal) and the number of forward passes.
+        The accepted trial (the deepest of those tried, when none reached the goal) and the number of forward passes. A
+        search ends early where a longer step leaves more than a shorter one did.
     """
     low, high = (0.0, math.log(start)), None
     wanted, step = math.log(goal / 2), first
@@ -220,6 +222,9 @@ def search_step(measure: Callable[[float], Tensor], first: float, start: float, 
         trials.append(trial)
         if goal / 10 <= trial.worst <= 1.2 * goal:
             return trial, len(trials)
+        best = min(trials, key=lambda t: t.worst)
+        if trial.worst > goal and best is not trial and best.step < step and best.worst <= PROGRESS * start:
+            return best, len(trials)  # the way has bent: the rest of it is for the next round, along a new gradient
         here = (step, math.log(max(trial.worst, 1e-30)))
         if trial.worst > goal:
             low = here

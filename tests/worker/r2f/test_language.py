@@ -7,7 +7,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from worker.r2f.language import LanguageModel, PromptTooLongError
+from worker.r2f.language import LanguageModel, PromptTooLongError, _told
 from worker.r2f.text import Form, Prompt
 
 
@@ -96,3 +96,19 @@ def test_a_span_is_the_answers_tokens_and_their_predecessors(lm: LanguageModel) 
 def test_a_prompt_beyond_the_context_is_refused(lm: LanguageModel) -> None:
     with pytest.raises(PromptTooLongError, match="longer than the model's context"):
         lm.replies([Prompt("w5 " * 50, Form.PLAIN)], 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "told"),
+    [
+        ("so islam is", [5, 8], 1),  # is|lam: the word goes on
+        ("so is it", [5], 0),  # is, a word of its own
+        ("so Xamarin.", [4, 6, 10], 1),  # X|am|arin: Xam tells
+        ("so Paris", [8], 0),
+        ("so St. Louis", [5, 6, 12], 0),  # what follows is no letter
+        ("so 1776", [4, 5, 6, 7], 0),  # digits are told one by one
+        ("so Łódź", [4, 7], 0),
+    ],
+)
+def test_an_answer_is_told_from_the_token_that_no_other_word_begins_with(text: str, ends: list[int], told: int) -> None:
+    assert _told(text, 3, ends) == told

@@ -3,7 +3,7 @@
 import torch
 
 from worker.r2f.config import Config
-from worker.r2f.neighbours import Neighbour, propose
+from worker.r2f.neighbours import CANDIDATES, Neighbour, propose
 from worker.r2f.text import Prompt
 from worker.r2f.views import Fact
 
@@ -23,9 +23,9 @@ def own(*prompts):
 def test_all_that_a_request_retains_is_protected_and_judged():
     retain = own("Is water wet?", "Is fire hot?", "Is ice cold?")
     near = propose([FRANCE], retain, alike, CONFIG)
-    for side in (near.curvature, near.held_out):
+    for side, most in ((near.curvature, CONFIG.neighbours), (near.held_out, CANDIDATES * CONFIG.neighbours)):
         assert list(side[:3]) == retain
-        assert len(side) == 3 + CONFIG.neighbours
+        assert len(side) == 3 + most
 
 
 def test_neighbours_of_the_banks_are_for_one_use_only():

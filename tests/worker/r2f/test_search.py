@@ -28,6 +28,18 @@ def test_an_answer_that_no_step_moves_ends_the_search_without_claiming_success()
     assert forwards == MAX_TRIES
 
 
+def test_a_search_ends_where_the_way_bends() -> None:
+    left = {1.0: 0.4, 4.0: 0.5}
+    trial, forwards = search_step(lambda step: torch.tensor([left[step]]), 1.0, 0.9, 0.01)
+    assert (trial.step, forwards) == (1.0, 2)
+
+
+def test_a_bend_before_there_is_progress_does_not_end_the_search() -> None:
+    trial, forwards = search_step(lambda step: torch.tensor([0.88 if step < 2 else 0.89 / step]), 1.0, 0.9, 0.09)
+    assert trial.worst <= 0.108
+    assert forwards > 2
+
+
 def test_the_first_step_is_exact_where_the_log_odds_fall_in_a_straight_line() -> None:
     # along its own gradient, of norm 2, the loss falls by 4 a step, and the log-odds of the one view by 4 / p
     gradient = {"site": LowRank(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0, 1.0]]))}
