@@ -1,15 +1,16 @@
 """Due dates: a calendar month from receipt (GDPR article 12(3)), which two more may be added to, with a reason."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, not_
 
 from app import clock
 from app.models import Deletion, Status
 
 MONTHS = 1
 LONGEST_EXTENSION = 2
+SOON = timedelta(days=7)
 DISCHARGED = (Status.COMPLETED, Status.CANCELED)
 OWED = tuple(status for status in Status if status not in DISCHARGED)  # what failed, or awaits a review, is owed still
 
@@ -19,6 +20,14 @@ class ExtensionReason(StrEnum):
 
     COMPLEXITY = "complexity"  # of the request
     NUMBER_OF_REQUESTS = "number_of_requests"  # from this person
+
+
+class Due(StrEnum):
+    """How a deletion stands to its due date."""
+
+    OVERDUE = "overdue"  # it is owed, and late
+    SOON = "soon"  # it is owed, and will be late within a week
+    NOT_OVERDUE = "not_overdue"  # it is not late, or no longer owed
 
 
 def extended(received: datetime, months: int) -> datetime:
@@ -34,3 +43,11 @@ def is_overdue(row: Deletion, now: datetime) -> bool:
 def overdue(now: datetime) -> ColumnElement[bool]:
     """The same, asked of the database."""
     return and_(Deletion.status.in_(OWED), Deletion.purged_at.is_(None), Deletion.due_at < now)
+
+
+def due(how: Due, now: datetime) -> ColumnElement[bool]:
+    """Which deletions stand like that to their due dates."""
+    late = overdue(now)
+    if how is Due.SOON:
+        return and_(overdue(now + SOON), Deletion.due_at >= now)
+    return late if how is Due.OVERDUE else not_(late)

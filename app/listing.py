@@ -5,12 +5,12 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import not_, select
+from sqlalchemy import select
 
 from app import clock
 from app.clock import DELETION_ID
 from app.database import Database
-from app.deadlines import overdue
+from app.deadlines import Due, due
 from app.errors import MalformedCursor
 from app.models import Deletion, Status
 
@@ -26,7 +26,7 @@ class Filter:
     model: str | None = None
     reference_hash: str | None = None
     subject_hash: str | None = None
-    overdue: bool | None = None
+    due: Due | None = None
 
 
 def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> tuple[list[Deletion], str | None]:
@@ -40,9 +40,8 @@ def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> 
         query = query.where(Deletion.reference_hash == wanted.reference_hash)
     if wanted.subject_hash is not None:
         query = query.where(Deletion.subject_hash == wanted.subject_hash)
-    if wanted.overdue is not None:
-        late = overdue(clock.now())
-        query = query.where(late if wanted.overdue else not_(late))
+    if wanted.due is not None:
+        query = query.where(due(wanted.due, clock.now()))
     if cursor is not None:
         query = query.where(Deletion.id < _decode(cursor))
     with database.read() as session:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 from app import errors, listing
 from app.access import Scope
 from app.api.deps import JsonBody, TheCaller, TheDeletion, TheId, TheKey, TheServices, needs
+from app.deadlines import Due
 from app.lengths import check_lengths
 from app.models import Deletion, Status
 from app.openapi import DECIDED, FOLLOWED, RECEIPT, WITH_BODY, Responses, problems
@@ -88,7 +89,8 @@ def list_deletions(
 ) -> DeletionPage:
     """Page through deletions. New ones never shift the pages that follow a cursor."""
     reference_hash = services.deletions.reference_hash(reference) if reference else None
-    wanted = listing.Filter(caller.tenant, status, model, reference_hash, overdue=overdue)
+    due = None if overdue is None else Due.OVERDUE if overdue else Due.NOT_OVERDUE
+    wanted = listing.Filter(caller.tenant, status, model, reference_hash, due=due)
     rows, following = listing.page(services.database, wanted, limit, cursor)
     if following is not None:
         query = {

@@ -3,17 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, defer
 
 from app import clock
 from app.database import Database
-from app.deadlines import OWED, overdue
+from app.deadlines import OWED, Due, due
 from app.models import AuditEvent, Deletion, Status
 
-SOON = timedelta(days=7)
 MOST_RUNNING = 20
 HEAVY = [defer(column) for column in (Deletion.sealed_payload, Deletion.sealed_evidence)]
 
@@ -38,8 +36,8 @@ def overview(database: Database, tenant: str, models: Sequence[str]) -> Overview
     with database.read() as session:
         return Overview(
             counts=_counts(session, tenant, models),
-            overdue=_count(session, tenant, overdue(now)),
-            due_soon=_count(session, tenant, overdue(now + SOON) & (Deletion.due_at >= now)),
+            overdue=_count(session, tenant, due(Due.OVERDUE, now)),
+            due_soon=_count(session, tenant, due(Due.SOON, now)),
             running=list(
                 session.scalars(
                     select(Deletion)

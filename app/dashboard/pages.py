@@ -15,6 +15,7 @@ from app.dashboard import overview, reporting
 from app.dashboard.actions import DEEDS, Action, possible
 from app.dashboard.refusals import PageRoute
 from app.dashboard.rendering import page
+from app.deadlines import Due
 from app.errors import ReportNotReady
 from app.models import Deletion, Stage, Status
 from app.schemas import ModelId
@@ -49,13 +50,13 @@ def queue(
     status: Annotated[Status | None, Choice, Query()] = None,
     model: Annotated[ModelId | None, Choice, Query()] = None,
     reference: Annotated[Short | None, Choice, Query()] = None,
-    overdue: Annotated[bool | None, Choice, Query()] = None,
+    due: Annotated[Due | None, Choice, Query()] = None,
     cursor: Annotated[str | None, Query()] = None,
 ) -> HTMLResponse:
     """What waits, runs and is late; htmx asks for the part that changes."""
     models = [one.id for one in services.registry.all()]
     reference_hash = services.deletions.reference_hash(reference) if reference else None
-    wanted = listing.Filter(caller.tenant, status, model, reference_hash, overdue=overdue)
+    wanted = listing.Filter(caller.tenant, status, model, reference_hash, due=due)
     rows, following = listing.page(services.database, wanted, PAGE_ROWS, cursor)
     seen = overview.overview(services.database, caller.tenant, models)
     return page(
@@ -65,12 +66,7 @@ def queue(
         running=[_view(services, row) for row in seen.running],
         rows=[_view(services, row) for row in rows],
         statuses=list(Status),
-        chosen={
-            "status": status,
-            "model": model,
-            "reference": reference,
-            "overdue": None if overdue is None else str(overdue).lower(),
-        },
+        chosen={"status": status, "model": model, "reference": reference, "due": due},
         cursor=cursor,
         following=following,
         asked=request.url.query,

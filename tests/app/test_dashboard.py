@@ -11,7 +11,8 @@ from sqlalchemy import update
 from app import clock
 from app.dashboard.rendering import STATIC
 from app.models import Deletion, Stage, Status
-from tests.conftest import CANARY, FRANCE, FakePipeline, wired, worker_on
+from app.report import VerdictKind
+from tests.conftest import CANARY, FRANCE, FakePipeline, HopelessError, wired, worker_on
 
 PAGES = ["/", "/ui/workers", "/ui/models", "/ui/audit", "/ui/login", "/docs"]
 
@@ -37,6 +38,16 @@ class Elements(HTMLParser):
 
 def submit(client, **more):
     return client.post("/deletions", json={**FRANCE, **more}).json()["id"]
+
+
+def ended(client, pipeline):
+    deletion_id = submit(client)
+    worker_on(wired(client), pipeline, f"wrk_{deletion_id}").runner.work()
+    return deletion_id
+
+
+def hopeless(stage):
+    raise HopelessError("It is too long.")
 
 
 def shown(client, path, **headers):
@@ -131,10 +142,32 @@ def test_the_tile_of_what_is_late_leads_to_it(client: TestClient):
     (tile,) = [a for a in shown(client, "/").all("a") if a.get("id") == "tile-overdue"]
     page = shown(client, tile["href"])
     assert "Deletions that match" in page.text
-    assert [o["value"] for o in page.all("option") if "selected" in o] == ["true"]
+    assert [o["value"] for o in page.all("option") if "selected" in o] == ["overdue"]
     (older,) = [a["href"] for a in page.all("a") if a.get("rel") == "next"]
     ids = [a["title"] for p in (page, shown(client, older)) for a in p.all("a") if a.get("class") == "id"]
     assert ids == late[::-1]
+
+
+def test_each_tile_leads_to_the_list_that_it_counts(client: TestClient):
+    services = wired(client)
+    ended(client, FakePipeline(VerdictKind.MISSED))
+    for _ in range(2):
+        ended(client, FakePipeline(meanwhile=hopeless))
+    for _ in range(3):
+        ended(client, FakePipeline())
+    submit(client)
+    assert worker_on(services, FakePipeline(), "wrk_running").leases.claim(str(FRANCE["model"]), "wrk_running")
+    open_ones = [submit(client) for _ in range(9)]
+    with services.database.write() as session:
+        for days, ids in ((-1, open_ones[:4]), (6.9, open_ones[4:6]), (7.1, open_ones[6:])):
+            due = clock.now() + timedelta(days=days)
+            session.execute(update(Deletion).where(Deletion.id.in_(ids)).values(due_at=due))
+    tiles = re.findall(r'<a class="tile[^"]*" id="tile-(\w+)" href="([^"]+)"><b>(\d+)</b>', client.get("/").text)
+    counted = {name: int(count) for name, _, count in tiles}
+    assert counted == {"queued": 9, "running": 1, "needs_review": 1, "failed": 2, "overdue": 4, "soon": 2}
+    for name, address, count in tiles:
+        listed = [a for a in shown(client, address).all("a") if (a.get("id") or "").startswith("row-")]
+        assert len(listed) == int(count), name
 
 
 def test_the_queue_can_be_narrowed_and_paged(client: TestClient):
