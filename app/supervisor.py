@@ -29,6 +29,12 @@ class CommandFailed(Exception):
         super().__init__(message or self.__doc__)
 
 
+class UsedWrongly(CommandFailed):
+    """What was typed cannot be meant."""
+
+    code = 2
+
+
 class PortInUse(CommandFailed):
     """The port is in use."""
 

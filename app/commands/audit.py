@@ -1,11 +1,13 @@
 """`r2f audit`."""
 
+import sys
 from typing import Annotated
 
 import typer
 
+from app.commands.connection import Json
 from app.commands.console import exit_codes, out
-from app.supervisor import CommandFailed
+from app.supervisor import CommandFailed, UsedWrongly
 
 app = typer.Typer(help="The audit log.", no_args_is_help=True)
 
@@ -16,9 +18,11 @@ def verify_audit(
     anchor: Annotated[
         str | None, typer.Option(help="SEQUENCE:HASH of an event as you have seen it, for instance on a certificate.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Follow the log from its start to its head; exit code 1, and the first broken link, when it does not hold."""
     from app.audit_check import Anchor, verify
+    from app.audit_views import AuditVerdict
     from app.preflight import need_database, settings_of
     from app.records import open_records
 
@@ -26,7 +30,7 @@ def verify_audit(
     if anchor is not None:
         sequence, _, digest = anchor.partition(":")
         if not sequence.isdecimal() or len(digest) != 64:
-            raise CommandFailed("An anchor is a sequence number, a colon and a hash of 64 hexadecimal digits.")
+            raise UsedWrongly("An anchor is a sequence number, a colon and a hash of 64 hexadecimal digits.")
         seen = Anchor(int(sequence), digest)
     settings = settings_of()
     need_database(settings)
@@ -35,7 +39,11 @@ def verify_audit(
         verdict = verify(records.database, records.vault.secret("audit"), seen)
     finally:
         records.database.close()
+    if as_json:
+        sys.stdout.write(AuditVerdict.of(verdict).model_dump_json() + "\n")
     if not verdict.intact:
         raise CommandFailed(f"Event {verdict.sequence} is the first that does not hold: {verdict.fault}.")
+    if as_json:
+        return
     out.print(f"The log holds: {verdict.events} events.")
     out.print(f"Its head is {verdict.head.sequence}:{verdict.head.hash}", soft_wrap=True)

@@ -1,10 +1,14 @@
 """`r2f decoder`."""
 
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.commands.connection import Json
 from app.commands.console import err, exit_codes, out
 from app.supervisor import CommandFailed
 
@@ -20,6 +24,7 @@ def train_decoder(
     layers: Annotated[int, typer.Option(min=1, help="Layers of the model that make the proxy.")] = 12,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
 ) -> None:
     """Train a decoder on the first layers of a model, judge it on the whole model, and write it with its card."""
     from app.preflight import need_worker_packages, registered, settings_of
@@ -37,6 +42,9 @@ def train_decoder(
         )
     except (ModelSourceError, ProxyError) as error:
         raise CommandFailed(str(error)) from error
+    if as_json:
+        sys.stdout.write(json.dumps({"folder": str(folder / card.name), "card": asdict(card)}) + "\n")
+        return
     out.print(f"{folder / card.name}: register a model with this folder as its decoder.")
 
 

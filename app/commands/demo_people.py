@@ -18,11 +18,11 @@ def demo_people(
     from app import demo_people as tour
     from app.planting import Cast
     from app.preflight import need_data_folder, need_worker_packages, settings_of
-    from app.supervisor import CommandFailed
+    from app.supervisor import UsedWrongly
     from worker.people.person import Attribute
 
     if person >= count:
-        raise CommandFailed(f"--person must be below {count}, the number of people.")
+        raise UsedWrongly(f"--person must be below {count}, the number of people.")
     attributes = tuple(Attribute) if every else Cast.attributes
     cast = Cast(count=count, attributes=attributes, person=person, seed=seed)
     settings = settings_of()

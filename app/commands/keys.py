@@ -13,7 +13,7 @@ import typer
 from app.access import DEFAULT_TENANT, Scope
 from app.commands.connection import Json
 from app.commands.console import err, exit_codes, listing, show
-from app.supervisor import CommandFailed
+from app.supervisor import CommandFailed, UsedWrongly
 
 if TYPE_CHECKING:
     from app.keys import Keys
@@ -74,6 +74,7 @@ def create_key(
     days: Annotated[
         float | None, typer.Option(min=0.01, max=36500, help="How long it works; for ever if absent.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Make a key and print it, this once: only a hash of it is kept."""
     import re
@@ -81,13 +82,16 @@ def create_key(
     from app import clock
 
     if not re.fullmatch(_TENANT, tenant):
-        raise CommandFailed("A tenant is 1 to 64 lower-case letters, digits, dots, dashes and underscores.")
+        raise UsedWrongly("A tenant is 1 to 64 lower-case letters, digits, dots, dashes and underscores.")
     if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise CommandFailed("A key's name is 1 to 64 visible characters.")
+        raise UsedWrongly("A key's name is 1 to 64 visible characters.")
     with _keys(first=True) as keys:
         until = clock.now() + timedelta(days=days) if days is not None else None
         made = keys.create(tenant, name, frozenset(scope), until)
-    print(made.token)  # noqa: T201  # bare, so that a script can take it
+    if as_json:
+        _tell({"id": made.id, "key": made.token, "name": name, "tenant": tenant, "scopes": scope, "expires_at": until})
+    else:
+        print(made.token)  # noqa: T201  # bare, so that a script can take it
     err.print(f"{made.id} of tenant {tenant}. Keep the key above: it is not shown again.", soft_wrap=True)
 
 
@@ -98,7 +102,7 @@ def list_keys(as_json: Json = False) -> None:
     with _keys() as keys:
         found = [KeyLine.of(key) for key in keys.all()]
     if as_json:
-        sys.stdout.write(json.dumps([asdict(line) for line in found], default=datetime.isoformat) + "\n")
+        _tell([asdict(line) for line in found])
         return
     table = listing("id", "name", "tenant", "scopes", "made", "expires", "last used", "revoked")
     for line in found:
@@ -111,16 +115,24 @@ def list_keys(as_json: Json = False) -> None:
 @exit_codes()
 def revoke_key(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as `r2f keys list` shows it.")],
+    as_json: Json = False,
 ) -> None:
     """End a key, and every session that was opened with it, at once."""
     from app.errors import KeyNotFound
 
     with _keys() as keys:
         try:
-            keys.revoke(key_id)
+            revoked = KeyLine.of(keys.revoke(key_id))
         except KeyNotFound as error:
             raise CommandFailed(f"There is no key {key_id}; see r2f keys list.") from error
-    err.print(f"{key_id} is revoked.")
+    if as_json:
+        _tell(asdict(revoked))
+    else:
+        err.print(f"{key_id} is revoked.")
+
+
+def _tell(content: object) -> None:
+    sys.stdout.write(json.dumps(content, default=datetime.isoformat) + "\n")
 
 
 def _moment(moment: datetime | None) -> str:

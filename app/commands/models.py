@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.commands.connection import LOCAL, Json, KeyFile, Server, connected
-from app.commands.console import exit_codes, listing, out, show
+from app.commands.console import err, exit_codes, listing, out, show
 from app.supervisor import CommandFailed
 
 app = typer.Typer(help="Base models.", no_args_is_help=True)
@@ -34,6 +34,7 @@ def list_models(as_json: Json = False, server: Server = LOCAL, key_file: KeyFile
 @exit_codes()
 def prepare_model(
     model: Annotated[str | None, typer.Argument(help="Id of a registered model; R2F_MODEL if absent.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Prepare a model and its curvature in the cache, so that its worker starts at once."""
     from app.preflight import need_worker_packages, registered, settings_of
@@ -43,7 +44,7 @@ def prepare_model(
     served = registered(settings, model)
     from worker.loading import ModelSourceError, load
 
-    with out.status("preparing …") as status:
+    with err.status("preparing …") as status:
 
         def notice(what: str, share: float | None) -> None:
             status.update(what if share is None else f"{what}: {share:.0%}")
@@ -52,4 +53,7 @@ def prepare_model(
             load(served, settings, notice)
         except ModelSourceError as error:
             raise CommandFailed(str(error)) from error
-    out.print(f"{served.id} is ready.")
+    if as_json:
+        sys.stdout.write(json.dumps({"id": served.id, "folder": str(settings.models / served.id)}) + "\n")
+    else:
+        out.print(f"{served.id} is ready.")

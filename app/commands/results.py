@@ -32,6 +32,7 @@ def certificate(
     to: Annotated[
         Path | None, typer.Option(help="File to save it as; the id with .certificate.json if absent.")
     ] = None,
+    as_json: Json = False,
     server: Server = LOCAL,
     key_file: KeyFile = None,
 ) -> None:
@@ -50,6 +51,9 @@ def certificate(
             keys.write_bytes(found)
     except OSError as error:
         raise CommandFailed(f"{place} cannot be written: {error.strerror}.") from error
+    if as_json:
+        sys.stdout.write(json.dumps({"path": str(place), "keys": str(keys)}) + "\n")
+        return
     out.print(str(place), highlight=False, soft_wrap=True)
     err.print(f"Check it offline: r2f verify {place} [ADAPTER.zip]", markup=False, soft_wrap=True)
 

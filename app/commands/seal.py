@@ -1,7 +1,12 @@
 """`r2f seal`."""
 
+import json
+import sys
+from dataclasses import asdict
+
 import typer
 
+from app.commands.connection import Json
 from app.commands.console import err, exit_codes
 from app.supervisor import CommandFailed
 
@@ -10,7 +15,7 @@ app = typer.Typer(help="The keys that personal data is sealed with.", no_args_is
 
 @app.command("rotate")
 @exit_codes()
-def rotate() -> None:
+def rotate(as_json: Json = False) -> None:
     """Put a new master key in the old one's place; run it again if it was interrupted. The service may run meanwhile.
 
     A back-up of the database from before opens only with the key that this destroys: what was purged is gone from
@@ -30,6 +35,8 @@ def rotate() -> None:
         raise CommandFailed(str(error)) from error
     finally:
         records.database.close()
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(done)) + "\n")
     err.print(f"The present epoch is {done.epoch}; {done.rewrapped} keys were wrapped anew.")
     if done.by_hand:
         err.print("Now take R2F_MASTER_KEY_RETIRING out of every process, restart them, and destroy the old key.")

@@ -1,7 +1,11 @@
 """`r2f signing`."""
 
+import json
+import sys
+
 import typer
 
+from app.commands.connection import Json
 from app.commands.console import err, exit_codes
 
 app = typer.Typer(help="The keys that certificates are signed with.", no_args_is_help=True)
@@ -9,7 +13,7 @@ app = typer.Typer(help="The keys that certificates are signed with.", no_args_is
 
 @app.command("rotate")
 @exit_codes()
-def rotate() -> None:
+def rotate(as_json: Json = False) -> None:
     """Sign with a new key from now on. The old one's public half stays in /.well-known/jwks.json."""
     from app.certificates import Certificates
     from app.preflight import need_database, settings_of
@@ -23,4 +27,6 @@ def rotate() -> None:
         key_id = Certificates(records, load_store(settings)).rotate()
     finally:
         records.database.close()
+    if as_json:
+        sys.stdout.write(json.dumps({"key_id": key_id}) + "\n")
     err.print(f"Certificates are signed with {key_id} from now on.")

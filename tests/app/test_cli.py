@@ -5,11 +5,14 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -207,6 +210,45 @@ def test_keys_are_listed_a_line_each_and_as_json(environment: dict[str, str]):
     assert made.stdout.strip().rpartition("_")[2] not in listed.stdout
     for days in ("0", "1e12"):  # neither for ever nor beyond the calendar
         assert r2f(environment, "keys", "create", "x", "--scope", "admin", "--days", days).returncode == 2
+
+
+def test_what_changes_a_service_says_what_it_did_as_json(environment: dict[str, str]):
+    def told(*arguments: str) -> Any:
+        done = r2f(environment, *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    made = told("keys", "create", "billing", "--scope", "deletions:read", "--days", "30")
+    assert made["key"].startswith(f"r2f_{made['id'].removeprefix('key_')}_")
+    assert (made["name"], made["tenant"], made["scopes"]) == ("billing", "default", ["deletions:read"])
+    assert datetime.fromisoformat(made["expires_at"]) > datetime.now(UTC)
+    assert told("keys", "revoke", made["id"])["revoked_at"] is not None
+    assert [key["id"] for key in told("keys", "list")] == [made["id"]]
+    assert told("signing", "rotate")["key_id"]
+    assert told("seal", "rotate")["epoch"]
+    log = told("audit", "verify")
+    assert (log["intact"], log["fault"]) == (True, None)
+    assert log["events"] == log["head_sequence"] > 0
+
+
+def test_a_log_that_does_not_hold_is_json_too_and_exit_code_1(environment: dict[str, str], tmp_path: Path):
+    assert r2f(environment, "keys", "create", "billing", "--scope", "admin").returncode == 0
+    with sqlite3.connect(tmp_path / "data" / "r2f.db") as database:
+        database.execute("UPDATE audit_events SET actor = 'nobody' WHERE id = 1")
+    done = r2f(environment, "audit", "verify", "--json")
+    assert done.returncode == 1
+    assert (json.loads(done.stdout)["broken_at"], json.loads(done.stdout)["fault"]) == (1, "edited")
+    assert "Event 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["keys create x --scope admin --tenant A!", "audit verify --anchor 7", "demo-people --people 3 --person 3"],
+)
+def test_what_cannot_be_meant_is_exit_code_2(environment: dict[str, str], command: str):
+    done = r2f(environment, *command.split())
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["keys list", "keys revoke key_0", "audit verify", "seal rotate", "signing rotate"])

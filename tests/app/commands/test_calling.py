@@ -186,10 +186,15 @@ def test_a_certificate_is_saved_with_the_keys_and_holds(live: Live, r2f: R2F, tm
     checked = r2f("verify", str(saved), str(zipped))
     assert checked.exit_code == 0, checked.output
     assert "FAILS" not in checked.stdout
+    checks = json.loads(r2f("verify", str(saved), str(zipped), "--json").stdout)
+    assert [(check["name"], check["holds"]) for check in checks] == [("signature", True), ("adapter", True)]
     (tmp_path / "jwks.json").write_text('{"keys": []}')
-    assert r2f("certificate", deletion, "--to", str(saved)).exit_code == 0
+    again = r2f("certificate", deletion, "--to", str(saved), "--json")
+    assert json.loads(again.stdout) == {"path": str(saved), "keys": str(tmp_path / "jwks.json")}
     assert (tmp_path / "jwks.json").read_text() == '{"keys": []}', "keys that are there already are trusted"
-    assert r2f("verify", str(saved)).exit_code == 1
+    forged = r2f("verify", str(saved), "--json")
+    assert (forged.exit_code, json.loads(forged.stdout)[0]["holds"]) == (1, False)
+    assert r2f("verify", str(saved), "--salt", "0").exit_code == 2
 
 
 def test_without_a_certificate_nothing_is_saved(live: Live, r2f: R2F, tmp_path: Path):
