@@ -4,6 +4,7 @@
 # make test     the test suite                                    ARGS="-k words"
 # make faults   kill, stop, tear and flood it; prints a table     RUNS=20
 # make check    lint, format, types, secrets, images; known weaknesses of the dependencies where the network lets it ask
+# make screenshots   every page in both themes, at a desk and on a phone      TO=folder ARGS="queue report"
 # make clean    remove .venv, caches and the demo's data; never the service's own data in .r2f
 #
 # PYTHON=…       the Python 3.11 to build .venv with
@@ -14,7 +15,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-people serve test faults check clean install FORCE
+.PHONY: help demo demo-people serve test faults check screenshots clean install FORCE
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -76,8 +77,11 @@ check: install
 		$(BIN)/pip-audit --vulnerability-service osv --requirement constraints.txt --disable-pip --no-deps; \
 	else echo "make: dependencies not audited: $(WEAKNESSES) does not answer"; fi
 
+screenshots: install
+	$(BIN)/python -m docs.screenshots "$(or $(TO),screenshots)" $(ARGS)
+
 clean:
-	rm -rf $(VENV) .r2f/demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .r2f/demo screenshots build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(STAMPS)/project

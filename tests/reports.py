@@ -1,6 +1,8 @@
 """A whole report, shaped like one of a real run on the embedded model: every figure is there to be shown."""
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 from app.report import (
     Compression,
@@ -23,6 +25,8 @@ from app.report import (
     ViewEvidence,
     ViewFigures,
 )
+from tests.conftest import FakePipeline, FakeResult
+from worker.heartbeat import LeaseCheckpoint
 
 LAYERS = 30
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -105,6 +109,24 @@ def full_report(kind: VerdictKind = VerdictKind.PASSED, said: str = "Paris") -> 
     )
 
 
+def not_known_report() -> Report:
+    """A report of a fact that the model does not know: nothing was computed, and only what was asked is there."""
+    known = full_report(VerdictKind.NOT_KNOWN)
+    empty = dict.fromkeys(("probability", "neighbours", "generic", "degenerate", "reversed", "worst_target"))
+    gone = {"compression": None, "fidelity": None, "answers": [], "rounds": [], "targets": []}
+    nothing = Rate(cases=0, hits=0, rate=None, low=None, high=None)
+    method = known.figures.method.model_copy(update={"adapter_sha256": None})
+    figures = known.figures.model_copy(
+        update={**empty, **gone, "success": nothing, "stages": known.figures.stages[:1], "method": method}
+    )
+    asked = [_view(prompt, "I have no information about that.", None, known=False, held=None) for prompt in PHRASINGS]
+    reason = f"target 0: in none of {len(asked)} greedy replies"
+    evidence = Evidence(
+        training_views=asked, held_out_views=[], reversed_views=[], neighbours=[], generic=[], not_known=reason
+    )
+    return Report(figures=figures, evidence=evidence)
+
+
 def _methods() -> list[DecoderFidelity]:
     return [
         DecoderFidelity(
@@ -183,3 +205,18 @@ def _view(
         reply_after=after,
         held=held,
     )
+
+
+@dataclass
+class FullPipeline(FakePipeline):
+    """The fake pipeline with a report in which every figure is there."""
+
+    said: str = "Paris"
+
+    def __call__(self, request: Any, loaded: Any, checkpoint: LeaseCheckpoint) -> FakeResult:
+        """Pass every stage but the last."""
+        made = super().__call__(request, loaded, checkpoint)
+        known = self.kind is not VerdictKind.NOT_KNOWN
+        return FakeResult(
+            made.outcome, full_report(self.kind, self.said) if known else not_known_report(), made.adapter
+        )

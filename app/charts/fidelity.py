@@ -5,6 +5,7 @@ from app.report import Figures, SiteFidelity
 
 LEFT, RIGHT, TOP, ROW = 80.0, 8.0, 12.0, 24.0
 SHADES = 8
+KEY = 112.0  # from the words of the legend to its first shade
 
 
 def draw(figures: Figures) -> Drawing | None:
@@ -45,5 +46,5 @@ def _said(site: SiteFidelity) -> str:
 def _legend(drawing: Drawing, y: float, lowest: float, highest: float) -> None:
     drawing.text((LEFT, y + 11), f"cosine {lowest:.3f}", "label")
     for shade in range(SHADES):
-        drawing.box((LEFT + 92 + 18 * shade, y), 17, 14, f"h{shade}")
-    drawing.text((LEFT + 92 + 18 * SHADES + 8, y + 11), f"{highest:.3f}", "label")
+        drawing.box((LEFT + KEY + 18 * shade, y), 17, 14, f"h{shade}")
+    drawing.text((LEFT + KEY + 18 * SHADES + 8, y + 11), f"{highest:.3f}", "label")

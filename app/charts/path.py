@@ -26,10 +26,10 @@ def draw(figures: Figures) -> Drawing | None:
         return None
     drawing = Drawing(2 * PANEL + 128, f"Probability of the answer and drift over {len(rounds)} rounds")
     drawing.text((LEFT, 16), "p(answer), training views:", "label")
-    drawing.line((LEFT + 160, 12), (LEFT + 180, 12), "after")
-    drawing.text((LEFT + 185, 16), "largest", "label")
-    drawing.line((LEFT + 240, 12), (LEFT + 260, 12), "second")
-    drawing.text((LEFT + 265, 16), "mean", "label")
+    drawing.line((LEFT + 196, 12), (LEFT + 216, 12), "after")
+    drawing.text((LEFT + 222, 16), "largest", "label")
+    drawing.line((LEFT + 290, 12), (LEFT + 310, 12), "second")
+    drawing.text((LEFT + 316, 16), "mean", "label")
     top = 28.0
     axis = _decades(min(one.answer_mean for one in rounds))
     _axis(drawing, top, axis, rounds)

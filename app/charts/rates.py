@@ -3,7 +3,7 @@
 from app.charts.drawing import WIDTH, Drawing
 from app.report import Figures, Rate
 
-LEFT, RIGHT, TOP, ROW = 132.0, 58.0, 12.0, 34.0
+LEFT, RIGHT, TOP, ROW = 146.0, 58.0, 12.0, 34.0
 
 
 def draw(figures: Figures) -> Drawing | None:

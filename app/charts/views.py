@@ -31,8 +31,8 @@ def draw(figures: Figures) -> Drawing | None:
 def _legend(drawing: Drawing) -> None:
     drawing.dot((LEFT + 6, 12), "before")
     drawing.text((LEFT + 16, 16), "base model")
-    drawing.dot((LEFT + 106, 12), "after")
-    drawing.text((LEFT + 116, 16), "with the adapter")
+    drawing.dot((LEFT + 122, 12), "after")
+    drawing.text((LEFT + 132, 16), "with the adapter")
 
 
 def _x(share: float) -> float:

@@ -11,22 +11,14 @@ from app.charts.drawing import Drawing
 from app.report import Report, Round, VerdictKind
 from tests.app.test_dashboard import Elements
 from tests.conftest import CANARY, FRANCE, FakePipeline, FakeResult, report_of, wired, worker_on
-from tests.reports import full_report
+from tests.reports import FullPipeline, full_report
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-class FullPipeline(FakePipeline):
-    """The fake pipeline with a report in which every figure is there."""
-
-    def __call__(self, request, loaded, checkpoint):
-        made = super().__call__(request, loaded, checkpoint)
-        return FakeResult(made.outcome, full_report(self.kind, CANARY), made.adapter)
-
-
 def reported(client, pipeline=None):
     deletion_id = client.post("/deletions", json=FRANCE).json()["id"]
-    worker_on(wired(client), pipeline or FullPipeline()).runner.work()
+    worker_on(wired(client), pipeline or FullPipeline(said=CANARY)).runner.work()
     return f"/deletions/{deletion_id}/report"
 
 

@@ -20,3 +20,13 @@ SwaggerUIBundle({
   tryItOutEnabled: true,
   validatorUrl: null,
 });
+
+// Swagger UI leaves its larger fields without a name.
+const NAMES = {
+  "textarea.body-param__text": "Request body",
+  "select.examples-select-element": "Example",
+};
+new MutationObserver(() => {
+  for (const [field, name] of Object.entries(NAMES))
+    for (const found of document.querySelectorAll(`${field}:not([aria-label])`)) found.setAttribute("aria-label", name);
+}).observe(document.getElementById("swagger"), { childList: true, subtree: true });
