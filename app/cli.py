@@ -25,7 +25,7 @@ app = typer.Typer(
     help="Make a language model forget, and prove it. Commands that talk to a service find it by R2F_SERVER, and their "
     "API key by R2F_KEY or --key-file.",
     epilog="Exit codes: 1 failed or refused, 2 used wrongly, 3 port in use, 4 no worker, 5 server unreachable, "
-    "6 worker keeps dying, 7 key refused, 8 awaits a review, 130 interrupted.",
+    "6 worker keeps dying, 7 key refused, 8 awaits a review, 130 interrupted, 143 asked to stop.",
     no_args_is_help=True,
 )
 for verb in (serve, worker, migrate, demo, submit, watch, report, adapter, certificate, verify):

@@ -19,6 +19,7 @@ from app.services import Services
 from app.settings import Settings
 from tests.conftest import FRANCE, FakePipeline, HopelessError, worker_on
 from tests.reports import FullPipeline
+from tests.serving import Served
 
 LENGTHY = "privacy-desk/2026/fall/" + "0123456789" * 4 + "x"  # as long a reference as there can be
 OTHER_MODEL = "helpdesk-135m"
@@ -36,6 +37,9 @@ EMPTY: Mapping[str, str] = {  # what a service without a record shows
     "empty workers": "/ui/workers",
     "empty audit log": "/ui/audit",
 }
+
+
+Shown = tuple[Served, Mapping[str, str]]  # such a service, running, and the paths of its pages
 
 
 class Showcase:
