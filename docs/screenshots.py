@@ -1,12 +1,13 @@
 """Pictures of every page, in both themes, at a desk and on a phone: `make screenshots`, or from the root of a clone
 
-    .venv/bin/python -m docs.screenshots FOLDER [WORD …]
+    .venv/bin/python -m docs.screenshots [--first-screen] FOLDER [WORD …]
 
 The service that is shown runs in a temporary folder and holds invented records. With words, only pages whose names
-hold one of them are shown. FOLDER/index.html has all the pictures side by side. It needs Chromium.
+hold one of them are shown; with --first-screen, only what is seen of them without scrolling, as on the pictures of
+docs/images. FOLDER/index.html has all the pictures side by side. It needs Chromium.
 """
 
-import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
@@ -33,12 +34,14 @@ class Album:
 
     Args:
         words: only pages whose names hold one of them are shown; every page if there are none.
+        whole: also what is seen only after scrolling.
     """
 
-    def __init__(self, browser: Browser, folder: Path, words: list[str]) -> None:
+    def __init__(self, browser: Browser, folder: Path, words: list[str], *, whole: bool) -> None:
         self._browser = browser
         self._folder = folder
         self._words = words
+        self._whole = whole
         self._taken: dict[str, list[str]] = {}
 
     def take(self, served: Served, pages: Mapping[str, str]) -> None:
@@ -89,7 +92,7 @@ class Album:
                 with self._browser.new_context(color_scheme=theme, viewport=size, reduced_motion="reduce") as context:
                     page = context.new_page()
                     yield page
-                    page.screenshot(path=self._folder / file, full_page=not height)
+                    page.screenshot(path=self._folder / file, full_page=self._whole and not height)
                 self._taken.setdefault(name, []).append((file, 640 if width == "desk" else 195))
 
 
@@ -100,11 +103,11 @@ def _log_in(page: Page, served: Served, key: str) -> None:
     page.wait_for_load_state()
 
 
-def main(folder: Path, words: list[str]) -> None:
+def main(folder: Path, words: list[str], *, whole: bool) -> None:
     """Take the pictures of a service with nothing in it and of one with everything, and lay them out."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place, launched() as browser:
-        album = Album(browser, folder, words)
+        album = Album(browser, folder, words, whole=whole)
         with serving(_empty(Path(place) / "empty")) as served:
             album.take(served, EMPTY)
         settings = _empty(Path(place) / "full")
@@ -126,4 +129,9 @@ def _empty(folder: Path) -> Settings:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    parser = ArgumentParser(description="Pictures of every page.")
+    parser.add_argument("--first-screen", action="store_true")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("words", nargs="*")
+    wanted = parser.parse_args()
+    main(wanted.folder, wanted.words, whole=not wanted.first_screen)
