@@ -28,6 +28,7 @@ from app.models import Base, Model, Outcome, Stage
 from app.report import Evidence, Figures, MethodUsed, Rate, Report, Verdict, VerdictKind, ViewEvidence
 from app.services import Services
 from app.settings import Settings
+from tests.summary import tables
 from worker.heartbeat import Heartbeat, LeaseCheckpoint
 from worker.running import Method, Runner
 
@@ -46,6 +47,14 @@ def pytest_configure() -> None:
     memory = Path("/dev/shm")
     if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 1024**3:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tables that tests have left."""
+    for title, lines in tables().items():
+        terminalreporter.section(title)
+        for line in lines():
+            terminalreporter.line(line)
 
 
 def _unavailable(error: Exception) -> None:

@@ -11,8 +11,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 import uvicorn
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import make_url
 
+from app import tracing
 from app.client import Client
 from app.main import create_app
 from app.services import Services
@@ -66,3 +70,13 @@ def empty_url(request, tmp_path):
         server.execute(f"CREATE DATABASE {name}")
         yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """The spans that this process sends, in memory."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
+    return exporter

@@ -4,7 +4,9 @@ import base64
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +18,7 @@ from tests.faults.broker import RedisServer
 from tests.faults.proxy import Proxy
 from tests.faults.rig import Rig, quick
 from tests.faults.tally import Tally
+from tests.summary import at_the_end
 
 RUNS = int(os.environ.get("FAULT_RUNS", "0"))  # of each fault; 0: the short form
 _TALLIES: dict[str, Tally] = {}
@@ -28,6 +31,7 @@ def tell() -> Callable[[Tally], Tally]:
     def add(tally: Tally) -> Tally:
         known = _TALLIES.get(tally.fault)
         _TALLIES[tally.fault] = known + tally if known else tally
+        at_the_end("faults", _table)
         return tally
 
     return add
@@ -36,13 +40,26 @@ def tell() -> Callable[[Tally], Tally]:
 @pytest.fixture(scope="module", params=["sqlite+filesystem", "postgresql+redis"])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A running service on each pair of database and broker, kept for all faults of a file."""
-    data: Path = tmp_path_factory.mktemp("rig") / "data"
+    with running(request, tmp_path_factory.mktemp("rig"), quick(Settings())) as made:
+        yield made
+
+
+@contextmanager
+def running(request: pytest.FixtureRequest, folder: Path, settings: Settings, **more: Any) -> Iterator[Rig]:
+    """A service with two API processes on the pair of database and broker that the fixture's parameter names.
+
+    Args:
+        settings: what holds on both pairs.
+        more: arguments of the rig.
+    """
+    data = folder / "data"
     data.mkdir(mode=0o700)
+    settings = settings.model_copy(update={"data_dir": data})
     if request.param == "sqlite+filesystem":
         (data / "r2f.db").write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
-        made = Rig(quick(Settings(data_dir=data)))
+        made = Rig(settings, **more)
     else:
-        made = _clustered(data, request.getfixturevalue("postgres_url"))
+        made = _clustered(settings, request.getfixturevalue("postgres_url"), **more)
     try:
         for _ in range(2):
             made.start_api()
@@ -53,30 +70,23 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             empty(request.getfixturevalue("postgres_url"))
 
 
-def _clustered(data: Path, url: str) -> Rig:
+def _clustered(settings: Settings, url: str, **more: Any) -> Rig:
     """PostgreSQL behind a proxy, and a Redis of our own."""
-    server, redis = make_url(url), RedisServer(data)
+    server, redis = make_url(url), RedisServer(settings.data_dir)
     proxy = Proxy(server.host or "127.0.0.1", server.port or 5432)
-    settings = Settings(
-        data_dir=data,
-        database_url=server.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False),
-        broker_url=redis.url,
-        master_key=SecretStr(base64.b64encode(secrets.token_bytes(32)).decode()),
-    )
-    return Rig(quick(settings), directly=url, redis=redis, proxy=proxy)
+    places = {
+        "database_url": server.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False),
+        "broker_url": redis.url,
+        "master_key": SecretStr(base64.b64encode(secrets.token_bytes(32)).decode()),
+    }
+    return Rig(settings.model_copy(update=places), directly=url, redis=redis, proxy=proxy, **more)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table."""
-    if not _TALLIES:
-        return
-    terminalreporter.section("faults")
-    head = f"{'fault':<52}{'runs':>6}{'accepted':>10}{'lost':>6}{'twice':>7}{'torn':>6}{'recovery':>10}{'bound':>7}"
-    terminalreporter.line(head)
+def _table() -> Iterator[str]:
+    columns = f"{'runs':>6}{'accepted':>10}{'lost':>6}{'twice':>7}{'torn':>6}{'recovery':>10}{'bound':>7}"
+    yield f"{'fault':<52}{columns}"
     for tally in _TALLIES.values():
         took = "" if tally.recovery is None else f"{tally.recovery:.2f} s"
         bound = "" if tally.bound is None else f"{tally.bound:g} s"
-        terminalreporter.line(
-            f"{tally.fault:<52}{tally.runs:>6}{tally.accepted:>10}{tally.lost:>6}{tally.twice:>7}{tally.torn:>6}"
-            f"{took:>10}{bound:>7}"
-        )
+        figures = f"{tally.runs:>6}{tally.accepted:>10}{tally.lost:>6}{tally.twice:>7}{tally.torn:>6}"
+        yield f"{tally.fault:<52}{figures}{took:>10}{bound:>7}"

@@ -10,7 +10,7 @@ from tests.faults.rig import Rig, eventually, sleeping
 from tests.faults.tally import Tally, count, taken_up_again
 
 
-def killed(rig: Rig, point: str, action: Action = Action.KILL) -> Tally:
+def killed(rig: Rig, point: str, action: Action = Action.KILL, what: str = "worker killed") -> Tally:
     """SIGKILL at a point; another worker stands by."""
     rig.points.clear()
     rig.await_idle(2)
@@ -22,7 +22,25 @@ def killed(rig: Rig, point: str, action: Action = Action.KILL) -> Tally:
     rig.await_status(deletion_id, Status.COMPLETED)
     waited = 0.0 if point == "finished" else taken_up_again(rig, deletion_id, at)
     rig.await_idle(2)  # what the dead one left behind has been cleared away
-    return count(rig, f"worker killed: {point}", [deletion_id], waited)
+    return count(rig, f"{what}: {point}", [deletion_id], waited)
+
+
+def killed_after(rig: Rig, seconds: float, what: str) -> Tally:
+    """SIGKILL so long after the claim, wherever the run is by then; another worker stands by."""
+    rig.points.clear()
+    rig.await_idle(2)
+    (deletion_id,) = rig.submit()
+    rig.await_status(deletion_id, Status.RUNNING, Status.COMPLETED)
+    time.sleep(seconds)
+    at, pid = time.time(), rig.holder(deletion_id)
+    if pid is not None:  # else the run was faster
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: any(worker.pid == pid and worker.poll() is not None for worker in rig.workers), "dead")
+    rig.staff(2)
+    rig.await_status(deletion_id, Status.COMPLETED)
+    waited = 0.0 if pid is None else taken_up_again(rig, deletion_id, at)
+    rig.await_idle(2)
+    return count(rig, what, [deletion_id], waited)
 
 
 def stopped(rig: Rig, point: str, **more: str) -> Tally:

@@ -8,17 +8,18 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from sqlalchemy import select
 
 from app.database import Database
-from app.models import AuditEvent, Deletion, Status
+from app.models import AuditEvent, Deletion, Status, WorkerProcess
 from app.settings import Settings
 from app.supervisor import worker_command
 from tests.conftest import FRANCE
@@ -59,6 +60,8 @@ class Rig:
         directly: URL that reaches the database past every fault; as the processes do if empty.
         redis: the broker, where it is a server of our own.
         proxy: what stands before the database, where there is a network.
+        posted: the request that `submit` posts.
+        variables: more of the environment of its processes.
     """
 
     worker_module = "tests.faults.worker"  # the Celery application that its workers run
@@ -69,8 +72,11 @@ class Rig:
         directly: str = "",
         redis: "RedisServer | None" = None,
         proxy: "Proxy | None" = None,
+        posted: Mapping[str, Any] = FRANCE,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.settings = settings
+        self.posted = posted
         self.redis = redis
         self.proxy = proxy
         self.points = Points(settings.data_dir / "points")
@@ -78,6 +84,7 @@ class Rig:
         self.urls: list[str] = []
         self.apis: list[subprocess.Popen[bytes]] = []
         self.workers: list[subprocess.Popen[bytes]] = []
+        self._variables = dict(variables)
         self._logs = 0
 
     def start_api(self) -> str:
@@ -129,7 +136,7 @@ class Rig:
         made = []
         with httpx.Client(base_url=url or self.urls[-1], timeout=30) as caller:
             for _ in range(count):
-                answer = caller.post("/deletions", json=FRANCE)
+                answer = caller.post("/deletions", json=dict(self.posted))
                 answer.raise_for_status()
                 made.append(answer.json()["id"])
         return made
@@ -140,6 +147,12 @@ class Rig:
             found = session.get(Deletion, deletion_id)
         assert found is not None, f"{deletion_id} is gone"
         return found
+
+    def holder(self, deletion_id: str) -> int | None:
+        """Process id of the worker that runs it; None when nobody does."""
+        held = select(WorkerProcess.pid).join(Deletion, Deletion.lease_owner == WorkerProcess.id)
+        with self.database.read() as session:
+            return session.scalar(held.where(Deletion.id == deletion_id))
 
     def events(self, deletion_id: str, *actions: str) -> list[datetime]:
         """When these things happened to it."""
@@ -178,10 +191,9 @@ class Rig:
     def _start(self, command: list[str], kind: str, **more: str) -> tuple[subprocess.Popen[bytes], Path]:
         self._logs += 1
         log = self.settings.data_dir / f"{kind}-{self._logs:03d}.log"
+        told = environment(self.settings) | self._variables | more
         with log.open("wb") as file:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment(self.settings) | more, stdout=file, stderr=subprocess.STDOUT
-            )
+            process = subprocess.Popen(command, cwd=ROOT, env=told, stdout=file, stderr=subprocess.STDOUT)
         return process, log
 
     @staticmethod

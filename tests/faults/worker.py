@@ -1,12 +1,13 @@
 """`celery -A tests.faults.worker worker`: the real worker with points at which it can be struck.
 
-Its pipeline walks through the stages without a model. FAULTS_UNFENCED=1 takes the fencing away, to see that the checks
-would notice.
+Its pipeline walks through the stages without a model; with FAULTS_PIPELINE=real it is the service's own.
+FAULTS_UNFENCED=1 takes the fencing away, to see that the checks would notice.
 """
 
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,26 @@ def _unfenced(claim: leases.Claim) -> Any:
     return update(Deletion).where(Deletion.id == claim.deletion_id)
 
 
+def _fake(*_: Any) -> tuple[None, Method]:
+    return None, Method(FakePipeline(), HopelessError)
+
+
+_load = tasks._load
+
+
+def _real(*given: Any) -> tuple[Any, Method]:
+    """The service's own pipeline. A small model cannot forget without saying other things differently: it may."""
+    loaded, method = _load(*given)
+    from worker import pipeline
+
+    strict = pipeline.config_of
+    pipeline.config_of = lambda *asked: replace(strict(*asked), kl_budget=100.0)
+    return loaded, method
+
+
 _stages()
 _writes()
 _records()
 if os.environ.get("FAULTS_UNFENCED"):
     leases._mine = _unfenced
-tasks._load = lambda model, settings, notice: (None, Method(FakePipeline(), HopelessError))  # type: ignore[assignment]
+tasks._load = _real if os.environ.get("FAULTS_PIPELINE") == "real" else _fake  # type: ignore[assignment]
