@@ -94,25 +94,34 @@ _LINKS = {
         ("adapter", "get_adapter", "Its adapter, once it is published."),
     )
 }
+
+
+def header(description: str, kind: str = "string", *, required: bool = True) -> dict[str, Any]:
+    """A documented header of an answer."""
+    return {"description": description, "required": required, "schema": {"type": kind}}
+
+
+PAGED: Responses = {200: {"headers": {"Link": header("The next page, where there is one.", required=False)}}}
 FOLLOWED: Responses = {202: {"links": _LINKS}}
 DECIDED: Responses = {200: {"links": _LINKS}}
 REGISTERED: Responses = {
     201: {
+        "headers": {"Location": header("Where to look at it.")},
         "links": {
             "model": {
                 "operationId": "get_model",
                 "parameters": {"model_id": "$response.body#/id"},
                 "description": "Look at it, and at the workers that serve it.",
             }
-        }
+        },
     }
 }
 RECEIPT: Responses = {
     202: {
         "links": _LINKS,
         "headers": {
-            "Location": {"description": "Where to follow it.", "schema": {"type": "string"}},
-            "Retry-After": {"description": "Seconds to wait before asking.", "schema": {"type": "integer"}},
+            "Location": header("Where to follow it."),
+            "Retry-After": header("Seconds to wait before asking.", "integer"),
         },
     }
 }

@@ -9,7 +9,7 @@ from app import errors
 from app.access import Caller, Scope
 from app.api.deps import TheCaller, TheDeletion, TheServices, needs
 from app.models import Artefact, ArtefactKind, Deletion, Outcome, Status
-from app.openapi import Responses, problems
+from app.openapi import Responses, header, problems
 from app.ranges import not_modified, repr_digest, wanted_span
 from app.services import Services
 
@@ -28,13 +28,21 @@ _ADAPTER = (
 _TYPES = {".json": "application/json", ".md": "text/markdown; charset=utf-8", ".zip": "application/zip"}
 
 
-def _file(description: str, media_type: str) -> Responses:
+_HEADERS = {
+    "ETag": header("The file's sha256."),
+    "Repr-Digest": header("The same, as RFC 9530 writes it."),
+    "Accept-Ranges": header("`bytes`: parts of it can be asked for."),
+}
+
+
+def _file(description: str, *media_types: str) -> Responses:
     """The documented answers of a download."""
-    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
+    part = {**_HEADERS, "Content-Range": header("Which bytes, and of how many.")}
     return {
-        200: {"description": description, "content": content},
-        206: {"description": "The range asked for.", "content": content},
-        304: {"description": "The caller has it already (If-None-Match)."},
+        200: {"description": description, "content": content, "headers": _HEADERS},
+        206: {"description": "The range asked for.", "content": content, "headers": part},
+        304: {"description": "The caller has it already (If-None-Match).", "headers": _HEADERS},
     }
 
 
@@ -56,7 +64,8 @@ def get_adapter(services: TheServices, caller: TheCaller, deletion: TheDeletion,
     dependencies=[needs(Scope.ADAPTERS_READ)],
     summary="Download one file of the adapter",
     response_class=Response,
-    responses=_file("The file.", "application/octet-stream") | problems(*_ADAPTER, errors.AdapterFileNotFound),
+    responses=_file("The file.", *_TYPES.values(), "application/octet-stream")
+    | problems(*_ADAPTER, errors.AdapterFileNotFound),
 )
 def get_adapter_file(
     services: TheServices,

@@ -10,12 +10,14 @@ from app.access import Scope
 from app.api.deps import TheCaller, TheServices, needs
 from app.audit_views import AuditPage, AuditVerdict
 from app.clock import DELETION_ID
-from app.openapi import problems
+from app.openapi import PAGED, problems
 
 router = APIRouter(tags=["operations"], dependencies=[needs(Scope.ADMIN)])
 
 
-@router.get("/audit", summary="Read the audit log", responses=problems(errors.MalformedCursor, errors.InvalidRequest))
+@router.get(
+    "/audit", summary="Read the audit log", responses=PAGED | problems(errors.MalformedCursor, errors.InvalidRequest)
+)
 def list_events(
     services: TheServices,
     caller: TheCaller,

@@ -11,7 +11,7 @@ from app.api.deps import JsonBody, TheCaller, TheDeletion, TheId, TheKey, TheSer
 from app.deadlines import Due
 from app.lengths import check_lengths
 from app.models import Deletion, Status
-from app.openapi import DECIDED, FOLLOWED, RECEIPT, WITH_BODY, Responses, problems
+from app.openapi import DECIDED, FOLLOWED, PAGED, RECEIPT, WITH_BODY, Responses, problems
 from app.schemas import DeletionRequest, ModelId, Reference
 from app.services import Services
 from app.views import DeletionPage, DeletionView, Receipt
@@ -74,7 +74,7 @@ def submit_deletion(
     dependencies=[needs(Scope.DELETIONS_READ)],
     summary="List deletions, newest first",
     response_description="A page; its `Link` header points at the next one.",
-    responses=problems(errors.MalformedCursor, errors.InvalidRequest),
+    responses=PAGED | problems(errors.MalformedCursor, errors.InvalidRequest),
 )
 def list_deletions(
     services: TheServices,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from app import errors
 from app.access import Scope
 from app.api.deps import JsonBody, TheCaller, TheServices, needs
-from app.openapi import WITH_BODY, problems
+from app.openapi import PAGED, WITH_BODY, problems
 from app.schemas import WebhookRegistration
 from app.webhooks.views import DeliveryPage, DeliveryView, NewWebhookView, WebhookPage, WebhookView
 
@@ -76,7 +76,7 @@ def disable_webhook(services: TheServices, caller: TheCaller, webhook_id: Webhoo
     "/webhooks/{webhook_id}/deliveries",
     summary="Read a webhook's deliveries",
     response_description="A page; its `Link` header points at the next one.",
-    responses=problems(errors.WebhookNotFound, errors.MalformedCursor, errors.InvalidRequest),
+    responses=PAGED | problems(errors.WebhookNotFound, errors.MalformedCursor, errors.InvalidRequest),
 )
 def list_deliveries(
     services: TheServices,
