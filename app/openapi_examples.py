@@ -133,7 +133,11 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ModelView": _SERVED,
     "ModelPage": {"items": [_SERVED], "next": None},
     "Health": {"status": "ok"},
-    "Readiness": {"status": "ready", "checks": {"database": "ok", "broker": "ok", "store": "ok"}, "workers": [_WORKER]},
+    "Readiness": {
+        "status": "ready",
+        "checks": {"database": "ok", "key": "ok", "broker": "ok", "store": "ok"},
+        "workers": [_WORKER],
+    },
     "ProblemType": _PROBLEM,
     "ProblemTypes": {"items": [_PROBLEM]},
 }

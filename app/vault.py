@@ -40,6 +40,13 @@ class Vault:
             self._clear[name] = self._keys.unwrap(owner(name), wrapped)
         return self._clear[name]
 
+    def check(self) -> None:
+        """See that the present master key of this database is at hand; raises KeyNotAtHand."""
+        with self._database.read() as session:
+            epoch = session.scalar(select(KeyEpoch.id).where(KeyEpoch.retired_at.is_(None)))
+        if epoch is not None:
+            self._keys.of(epoch)
+
     def found(self) -> None:
         """Make the first epoch, the first secrets and the head of the audit log, unless there are any."""
         with self._database.read() as session:

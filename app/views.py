@@ -248,8 +248,8 @@ class Readiness(View):
 
     status: str = "ready"
     checks: dict[str, str] = Field(
-        description="`ok`, or what is wrong, for the database with its migrations, the broker, the artefact store and, "
-        "if asked for, a worker."
+        description="`ok`, or what is wrong, for the database with its migrations and its master key, the broker, the "
+        "artefact store and, if asked for, a worker."
     )
     workers: list[WorkerView] = Field(description="Every worker of the last day; none for who shows no key.")
 

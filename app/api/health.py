@@ -32,8 +32,11 @@ def get_readiness(
     caller: MaybeCaller,
     require_worker: Annotated[bool, Query(description="Not ready until a worker has its model loaded.")] = False,
 ) -> Readiness:
-    """Database, migrations, broker and artefact store; for callers with a key every worker, with what it loaded."""
+    """Database, migrations, master key, broker and artefact store; for callers with a key every worker, with what it
+    loaded."""
     checks = {"database": _database(services), "broker": _broker(services), "store": _store(services)}
+    if checks["database"] == _OK:
+        checks["key"] = _key(services)
     workers = services.workers.known() if checks["database"] == _OK else []
     if require_worker:
         awake = any(worker.state in (WorkerState.READY, WorkerState.BUSY) for worker in workers)
@@ -66,6 +69,14 @@ def _database(services: Services) -> str:
         return _OK if services.database.migrated() else "its schema is not this version's: run `r2f migrate`"
     except SQLAlchemyError:
         return "it does not answer"
+
+
+def _key(services: Services) -> str:
+    try:
+        services.records.vault.check()
+    except errors.KeyNotAtHand:
+        return "the master key of this database is not at hand"
+    return _OK
 
 
 def _broker(services: Services) -> str:

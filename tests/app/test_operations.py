@@ -206,7 +206,11 @@ def test_where_even_the_page_of_a_failure_fails_the_bare_problem_is_answered(cli
 def test_the_process_is_alive_and_ready(client: TestClient):
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readyz").json()
-    assert ready == {"status": "ready", "checks": {"database": "ok", "broker": "ok", "store": "ok"}, "workers": []}
+    assert ready == {
+        "status": "ready",
+        "checks": {"database": "ok", "key": "ok", "broker": "ok", "store": "ok"},
+        "workers": [],
+    }
 
 
 def test_a_store_that_cannot_be_written_is_not_ready(client: TestClient, settings: Settings):
@@ -237,7 +241,7 @@ def test_a_stranger_learns_whether_it_is_ready_and_nothing_of_its_machines(setti
             answer = stranger.get("/readyz", headers=headers).json()
             assert answer == {
                 "status": "ready",
-                "checks": {"database": "ok", "broker": "ok", "store": "ok"},
+                "checks": {"database": "ok", "key": "ok", "broker": "ok", "store": "ok"},
                 "workers": [],
             }
         known = stranger.get("/readyz", headers={"Authorization": f"Bearer {made.token}"}).json()
