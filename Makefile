@@ -2,9 +2,9 @@
 # make demo-people   invented people in a model: delete one, compare with a model trained without  ARGS="--all"
 # make serve    the service on this machine                       ARGS="--port 9000"
 # make test     the test suite                                    ARGS="-k words"
-# make faults   kill, stop, tear and flood it; prints a table     RUNS=20
 # make check    lint, format, types, secrets, images; known weaknesses of the dependencies where the network lets it ask
 # make screenshots   every page in both themes, at a desk and on a phone      TO=folder ARGS="queue report"
+# make faults   kill, stop, tear, flood and tamper with it; prints tables   RUNS=20
 # make clean    remove .venv, caches and the demo's data; never the service's own data in .r2f
 #
 # PYTHON=…       the Python 3.11 to build .venv with
@@ -55,9 +55,11 @@ serve: install
 test: install
 	$(BIN)/python -m pytest $(ARGS)
 
-# The long form of tests/faults: every fault RUNS times, on both stacks.
+# The long form: every fault RUNS times on both stacks, schemathesis with ten requests an operation for each, the search
+# for what was planted as personal data, and what is found of tampering. Each prints its table at the end.
 faults: install
-	FAULT_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/faults $(ARGS)
+	FAULT_RUNS=$(or $(RUNS),20) R2F_SCHEMA_EXAMPLES=$(or $(RUNS),20)0 $(BIN)/python -m pytest tests/faults \
+		$(patsubst %,tests/app/test_%.py,schema privacy audit certificate) $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

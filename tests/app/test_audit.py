@@ -10,6 +10,7 @@ from app.audit_check import Anchor, Fault
 from app.database import Database
 from app.models import AuditEvent, AuditHead
 from app.services import Services
+from tests.summary import at_the_end
 
 EVENTS = 6
 
@@ -94,6 +95,18 @@ def test_tampering_is_found_at_its_first_link(log, case):
     tamper(log, *statements)
     verdict = check(log)
     assert (verdict.intact, verdict.fault, verdict.sequence) == (False, fault, sequence)
+    FOUND[case] = f"{verdict.fault}, {verdict.sequence}"
+    at_the_end(f"audit log of {EVENTS} events: what was done to it, and what is found first", table)
+
+
+FOUND: dict[str, str] = {}
+
+
+def table():
+    """Each tampering with the fault that was named, and its link."""
+    yield f"{'tampering':40}found"
+    for case, found in FOUND.items():
+        yield f"{case:40}{found}"
 
 
 UNREADABLE = {
