@@ -104,7 +104,7 @@ class Search:
 
     def through_broker(self, settings: Settings) -> None:
         """The messages that wait on the broker, with the tasks' arguments in them in base64."""
-        for message in _messages(settings):
+        for message in messages(settings):
             self.through("bells", message)
             self.through("tasks' arguments", base64.b64decode(json.loads(message)["body"]))
 
@@ -125,7 +125,8 @@ def _kind(name: Path) -> str:
     return f"{name.stem.rstrip('0123456789-')} log" if name.suffix == ".log" else name.parts[0]
 
 
-def _messages(settings: Settings) -> list[bytes]:
+def messages(settings: Settings) -> list[bytes]:
+    """What waits on the broker."""
     if settings.broker_url.startswith("filesystem"):
         return [path.read_bytes() for path in settings.broker_dir.rglob("*") if path.is_file()]
     with redis.Redis.from_url(settings.broker_url) as broker:

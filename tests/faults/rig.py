@@ -152,7 +152,7 @@ class Rig:
         """Process id of the worker that runs it; None when nobody does."""
         held = select(WorkerProcess.pid).join(Deletion, Deletion.lease_owner == WorkerProcess.id)
         with self.database.read() as session:
-            return session.scalar(held.where(Deletion.id == deletion_id))
+            return session.scalar(held.where(Deletion.id == deletion_id, Deletion.status == Status.RUNNING))
 
     def events(self, deletion_id: str, *actions: str) -> list[datetime]:
         """When these things happened to it."""

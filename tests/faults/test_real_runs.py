@@ -16,7 +16,7 @@ from pytest_httpserver import HTTPServer
 
 from app.models import Outcome, Stage, Status
 from app.settings import Settings
-from tests.canary import ADDRESS, REQUEST, Search
+from tests.canary import ADDRESS, REQUEST, Search, messages
 from tests.conftest import CANARY
 from tests.faults import kills
 from tests.faults.conftest import RUNS, running
@@ -111,7 +111,8 @@ def test_nothing_that_was_said_leaves_the_requests(rig, heard, request):
     search = Search(f"in real processes, {request.node.callspec.id}")
     rig.dismiss()
     (deletion,) = rig.submit()
-    search.through_broker(rig.settings)  # while nobody takes the bell away
+    eventually(lambda: messages(rig.settings), "rung")  # nobody takes the bell away
+    search.through_broker(rig.settings)
     rig.await_idle(1)
     assert rig.await_status(deletion, Status.COMPLETED).outcome is Outcome.FORGOTTEN
     eventually(lambda: any(called.path == "/told" for called, _ in heard.log), "told")
