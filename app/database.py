@@ -1,5 +1,6 @@
 """The database: engine, read and write transactions, and its migrations; SQLite and PostgreSQL alike."""
 
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 from app.folders import make_private
@@ -23,6 +25,9 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # deleted rows are overwritten with zeros
 )
+
+
+OLDEST_SECONDS = 300  # of a connection: less than what stands between drops in silence when it is idle
 
 
 class Journal(Protocol):
@@ -129,9 +134,19 @@ def _sqlite(url: str, pool: int) -> Engine:
 
 def _postgres(url: str, pool: int) -> Engine:
     """An engine that survives a restarted server and never waits for a connection for ever."""
-    return create_engine(
-        url, hide_parameters=True, pool_size=pool, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+    engine = create_engine(
+        url, hide_parameters=True, pool_size=pool, pool_recycle=OLDEST_SECONDS, connect_args={"connect_timeout": 5}
     )
+
+    @event.listens_for(engine, "checkout")
+    def _checkout(connection: Any, _record: Any, _proxy: Any) -> None:
+        """A server that went away has said so, or closed its end: that is seen here without a journey to it."""
+        heard = select.poll()
+        heard.register(connection, select.POLLIN)
+        if heard.poll(0):
+            raise DisconnectionError
+
+    return engine
 
 
 def alembic_config(url: str) -> Config:

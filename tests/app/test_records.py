@@ -1,11 +1,13 @@
 """The database: one history of migrations, transactions that hold, and moments in UTC."""
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
@@ -96,6 +98,23 @@ def test_a_transaction_is_all_or_nothing(services):
         begin_and_fail()
     with services.database.read() as session:
         assert session.scalars(select(Duty)).all() == []
+
+
+def test_connections_that_the_server_has_ended_are_replaced_before_they_are_used(services):
+    if services.database.sqlite:
+        pytest.skip("SQLite has no server")
+
+    def connected() -> set[int]:
+        """Process ids of the server behind three connections, which then go back to the pool."""
+        with contextlib.ExitStack() as held:
+            sessions = [held.enter_context(services.database.read()) for _ in range(3)]
+            return {session.scalar(text("SELECT pg_backend_pid()")) for session in sessions}
+
+    before = connected()
+    with psycopg.connect(services.database.url.replace("+psycopg", ""), autocommit=True) as server:
+        for pid in before:
+            server.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    assert connected().isdisjoint(before)
 
 
 def test_moments_come_back_in_utc_and_naive_ones_are_refused(services):
