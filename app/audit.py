@@ -12,13 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import rfc8785
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from app.models import AuditEvent, AuditHead
 
 START = "0" * 64  # the hash before the first event
 _PENDING = "audit events"
+_HEAD = select(AuditHead.sequence, AuditHead.hash).with_for_update()
+_ADD = insert(AuditEvent)
+_MOVE = update(AuditHead)
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,13 @@ class Journal:
         if not pending:
             return
         session.flush()
-        head = session.scalars(select(AuditHead).with_for_update()).one()
-        key = self._key()
+        connection, key = session.connection(), self._key()  # past the session, which would keep copies of the rows
+        sequence, last = connection.execute(_HEAD).one()
         for event in pending:
-            row = AuditEvent(**vars(event), id=head.sequence + 1, previous_hash=head.hash)
-            row.hash = event_hash(key, row)
-            head.sequence, head.hash = row.id, row.hash
-            session.add(row)
-        head.mac = head_mac(key, head.sequence, head.hash)
+            row = vars(event) | {"id": sequence + 1, "previous_hash": last}
+            sequence, last = row["id"], event_hash(key, AuditEvent(**row))
+            connection.execute(_ADD, row | {"hash": last})
+        connection.execute(_MOVE, {"sequence": sequence, "hash": last, "mac": head_mac(key, sequence, last)})
 
 
 def genesis(key: bytes) -> AuditHead:

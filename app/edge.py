@@ -118,10 +118,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = problem_response(BodyTooLarge(f"At most {self.limit} bytes.", headers={"Connection": "close"}))
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > self.limit:
-            await refusal(scope, receive, send)
+            await self._refusal()(scope, receive, send)
             return
         body, more = bytearray(), True
         while more:
@@ -131,7 +130,7 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self.limit:
-                await refusal(scope, receive, send)
+                await self._refusal()(scope, receive, send)
                 return
         given = False
 
@@ -143,3 +142,6 @@ class BodyLimit:
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self.app(scope, replay, send)
+
+    def _refusal(self) -> Response:
+        return problem_response(BodyTooLarge(f"At most {self.limit} bytes.", headers={"Connection": "close"}))

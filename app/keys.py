@@ -23,6 +23,7 @@ from app.sealing import Sealer
 
 _FORM = re.compile(r"^r2f_([0-9a-f]{16})_([0-9a-f]{64})$")
 _COARSE = timedelta(hours=1)  # how exactly the last use is known: enough to find unused keys, and hardly a write
+_ONE = select(ApiKey.id).limit(1)
 _log = structlog.get_logger(__name__)
 
 
@@ -40,6 +41,7 @@ class Keys:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
+        self._made = False  # once a key was made, that is so for good
 
     def create(self, tenant: str, name: str, scopes: frozenset[Scope], expires_at: datetime | None = None) -> NewKey:
         """Make a key.
@@ -70,8 +72,10 @@ class Keys:
 
     def any(self) -> bool:
         """Whether a key was ever made; a revoked one counts, so that revoking the last opens no door."""
-        with self._database.read() as session:
-            return session.scalar(select(ApiKey.id).limit(1)) is not None
+        if not self._made:
+            with self._database.read() as session:
+                self._made = session.connection().scalar(_ONE) is not None
+        return self._made
 
     def revoke(self, key_id: str) -> ApiKey:
         """End a key, and every session that was opened with it; raises KeyNotFound."""

@@ -49,6 +49,7 @@ class Registry:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
+        self._known: dict[str, ServedModel] = {}  # for good: a registered model neither changes nor goes
 
     def all(self) -> list[ServedModel]:
         """Every model, by id."""
@@ -96,9 +97,13 @@ class Registry:
         return row.frozen()
 
     def _find(self, model_id: str) -> ServedModel | None:
-        with self._database.read() as session:
-            row = session.get(Model, model_id)
-        return row.frozen() if row is not None else None
+        if model_id not in self._known:
+            with self._database.read() as session:
+                row = session.get(Model, model_id)
+            if row is None:
+                return None
+            self._known[model_id] = row.frozen()
+        return self._known[model_id]
 
     def _inspect(self, source: str) -> int:
         """The context length of a source that can be served; of a hub id, one that every model reaches."""

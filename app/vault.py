@@ -18,6 +18,9 @@ from app.settings import KEY_BYTES
 
 FIRST = ("hashing", "audit")
 _ROTATION = 0x5232465F726F7461  # the advisory lock of epochs, "R2F_rota"
+_LOCK = select(func.pg_advisory_xact_lock(_ROTATION))
+_SHARE = select(func.pg_advisory_xact_lock_shared(_ROTATION))
+_PRESENT = select(KeyEpoch.id).where(KeyEpoch.retired_at.is_(None))
 
 
 class Vault:
@@ -88,7 +91,7 @@ def keep(session: Session, key: MasterKey, name: str, clear: bytes, now: datetim
 def present_epoch(session: Session) -> str:
     """The epoch that new keys are wrapped under; it stays the present one until the transaction ends."""
     hold(session, shared=True)
-    return session.scalars(select(KeyEpoch.id).where(KeyEpoch.retired_at.is_(None))).one()
+    return session.connection().scalars(_PRESENT).one()
 
 
 def hold(session: Session, *, shared: bool) -> None:
@@ -97,5 +100,4 @@ def hold(session: Session, *, shared: bool) -> None:
     PostgreSQL only: SQLite's write lock has brought the writers into line already.
     """
     if session.get_bind().dialect.name == "postgresql":
-        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
-        session.execute(select(lock(_ROTATION)))
+        session.connection().execute(_SHARE if shared else _LOCK)
