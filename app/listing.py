@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.orm import defer
 
 from app import clock
 from app.clock import DELETION_ID
@@ -14,6 +15,7 @@ from app.deadlines import Due, due
 from app.errors import MalformedCursor
 from app.models import Deletion, Status
 
+HEAVY = [defer(column) for column in (Deletion.sealed_payload, Deletion.sealed_evidence)]  # that no list shows
 _CURSOR = b"1:"  # the form of the cursor, to be able to change it
 
 
@@ -31,7 +33,7 @@ class Filter:
 
 def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> tuple[list[Deletion], str | None]:
     """Up to `limit` deletions after the cursor, and the cursor of the next page. Ids sort by the time of receipt."""
-    query = select(Deletion).where(Deletion.tenant == wanted.tenant)
+    query = select(Deletion).options(*HEAVY).where(Deletion.tenant == wanted.tenant)
     if wanted.status is not None:
         query = query.where(Deletion.status == wanted.status)
     if wanted.model is not None:

@@ -1,5 +1,9 @@
-"""Deletions: submit, list, follow, cancel, and what operators decide."""
+"""Deletions: submit, list, follow, cancel, and what operators decide.
 
+What is called most often makes its own answer: the framework would take another thread to look at it once more.
+"""
+
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -7,14 +11,14 @@ from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 
 from app import errors, listing
 from app.access import Scope
-from app.api.deps import JsonBody, TheCaller, TheDeletion, TheId, TheKey, TheServices, needs
+from app.api.deps import JsonBody, TheCaller, TheId, TheKey, TheServices, needs
 from app.deadlines import Due
 from app.lengths import check_lengths
 from app.models import Deletion, Status
 from app.openapi import DECIDED, FOLLOWED, PAGED, RECEIPT, WITH_BODY, Responses, problems
 from app.schemas import DeletionRequest, ModelId, Reference
 from app.services import Services
-from app.views import DeletionPage, DeletionView, Receipt
+from app.views import DeletionPage, DeletionView, Receipt, View
 
 router = APIRouter(tags=["deletions"])
 POLL_SECONDS = "2"
@@ -27,6 +31,7 @@ _RUNS: Responses = {
 @router.post(
     "/deletions",
     status_code=202,
+    response_model=Receipt,
     summary="Ask a model to forget",
     dependencies=[needs(Scope.DELETIONS_WRITE), JsonBody],
     response_description="Accepted: it is on disk and will be worked on.",
@@ -55,22 +60,21 @@ def submit_deletion(
     services: TheServices,
     caller: TheCaller,
     key: TheKey,
-    response: Response,
     after: BackgroundTasks,
-) -> Receipt:
+) -> Response:
     """Accept what must go. The same `Idempotency-Key` and body stand for one deletion, however often they are sent."""
     model = services.registry.for_deletion(body.model, body.options.sketch_rank)
     check_lengths(body, model, services.settings)
     accepted = services.deletions.submit(caller, body, key)
     if accepted.created:
         after.add_task(services.bell.ring_if_it_can, accepted.row.id, accepted.row.model)
-    response.headers["Location"] = f"/deletions/{accepted.row.id}"
-    response.headers["Retry-After"] = POLL_SECONDS
-    return Receipt.of(accepted.row)
+    headers = {"Location": f"/deletions/{accepted.row.id}", "Retry-After": POLL_SECONDS}
+    return _answer(Receipt.of(accepted.row), 202, headers)
 
 
 @router.get(
     "/deletions",
+    response_model=DeletionPage,
     dependencies=[needs(Scope.DELETIONS_READ)],
     summary="List deletions, newest first",
     response_description="A page; its `Link` header points at the next one.",
@@ -79,19 +83,19 @@ def submit_deletion(
 def list_deletions(
     services: TheServices,
     caller: TheCaller,
-    response: Response,
     status: Annotated[Status | None, Query(description="Only with this status.")] = None,
     model: Annotated[ModelId | None, Query(description="Only of this model.")] = None,
     reference: Annotated[Reference | None, Query(description="Only with your case number.")] = None,
     overdue: Annotated[bool | None, Query(description="Only those that are owed and late, or only the others.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
-) -> DeletionPage:
+) -> Response:
     """Page through deletions. New ones never shift the pages that follow a cursor."""
     reference_hash = services.deletions.reference_hash(reference) if reference else None
     due = None if overdue is None else Due.OVERDUE if overdue else Due.NOT_OVERDUE
     wanted = listing.Filter(caller.tenant, status, model, reference_hash, due=due)
     rows, following = listing.page(services.database, wanted, limit, cursor)
+    headers = {}
     if following is not None:
         query = {
             "status": status,
@@ -102,19 +106,20 @@ def list_deletions(
             "cursor": following,
         }
         given = urlencode({name: value for name, value in query.items() if value is not None})
-        response.headers["Link"] = f'</deletions?{given}>; rel="next"'
-    return DeletionPage(items=[_view(services, row) for row in rows], next=following)
+        headers["Link"] = f'</deletions?{given}>; rel="next"'
+    return _answer(DeletionPage(items=[_view(services, row) for row in rows], next=following), headers=headers)
 
 
 @router.get(
     "/deletions/{deletion_id}",
+    response_model=DeletionView,
     dependencies=[needs(Scope.DELETIONS_READ)],
     summary="Follow a deletion",
     responses=problems(*_ONE),
 )
-def get_deletion(services: TheServices, deletion: TheDeletion) -> DeletionView:
+def get_deletion(services: TheServices, caller: TheCaller, deletion_id: TheId) -> Response:
     """Status, stage, progress from 0 to 1, times, due date, outcome and links."""
-    return _view(services, deletion)
+    return _answer(_view(services, services.deletions.get(caller, deletion_id)))
 
 
 @router.delete(
@@ -172,3 +177,7 @@ def reject_deletion(services: TheServices, caller: TheCaller, deletion_id: TheId
 
 def _view(services: Services, row: Deletion) -> DeletionView:
     return DeletionView.of(row, services.deletions.reference(row))
+
+
+def _answer(view: View, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(view.model_dump_json(), status_code, headers, media_type="application/json")

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from app import clock
 from app.database import Database
 from app.deadlines import OWED, Due, due
+from app.listing import HEAVY
 from app.models import AuditEvent, Deletion, Status
 
 MOST_RUNNING = 20
-HEAVY = [defer(column) for column in (Deletion.sealed_payload, Deletion.sealed_evidence)]
 
 
 @dataclass(frozen=True)
