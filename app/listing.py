@@ -46,8 +46,11 @@ def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> 
         query = query.where(due(wanted.due, clock.now()))
     if cursor is not None:
         query = query.where(Deletion.id < _decode(cursor))
+    # What is late is sought by its due date and then sorted: a database that looks in the order of ids walks through
+    # all that there is to find that nothing is late.
+    order = Deletion.id + "" if wanted.overdue else Deletion.id
     with database.read() as session:
-        rows = list(session.scalars(query.order_by(Deletion.id.desc()).limit(limit + 1)))
+        rows = list(session.scalars(query.order_by(order.desc()).limit(limit + 1)))
     more = len(rows) > limit
     return rows[:limit], _encode(rows[limit - 1].id) if more else None
 

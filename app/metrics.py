@@ -3,23 +3,26 @@
 Counters are per process, so Prometheus scrapes each; the records are the same for all of them.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import clock
 from app.database import Database
-from app.deadlines import overdue
+from app.deadlines import DISCHARGED, OWED, overdue
 from app.models import Deletion, Status, WebhookDelivery, WorkerProcess, WorkerState
 from app.workers import Workers
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+ENDED_SECONDS = 300.0  # between two counts of what has ended: it is the most by far, and a scrape must not wait for it
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -50,6 +53,8 @@ class Records(Collector):
     def __init__(self, database: Database, workers: Workers) -> None:
         self._database = database
         self._workers = workers
+        self._ended: Sequence[Row[str, Status, int]] = ()
+        self._ended_at = -math.inf
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not ask the database."""
@@ -70,17 +75,36 @@ class Records(Collector):
 
     def _gauges(self, now: datetime) -> list[Metric]:
         with self._database.read() as session:
-            found = [*_deletions(session, now), *_webhooks(session, now)]
+            stand = [*_stand(session, OWED), *self._settled(session)]
+            found = [_counts(stand), *_deletions(session, now), *_webhooks(session, now)]
         return found + _workers(self._workers.known(), now)
+
+    def _settled(self, session: Session) -> Sequence[Row[str, Status, int]]:
+        """How many have ended, as counted at most ENDED_SECONDS ago."""
+        if time.monotonic() - self._ended_at >= ENDED_SECONDS:
+            self._ended, self._ended_at = _stand(session, DISCHARGED), time.monotonic()
+        return self._ended
+
+
+def _stand(session: Session, statuses: Sequence[Status]) -> Sequence[Row[str, Status, int]]:
+    """How many deletions there are by model and status."""
+    wanted = select(Deletion.model, Deletion.status, func.count()).where(Deletion.status.in_(statuses))
+    return session.execute(wanted.group_by(Deletion.model, Deletion.status)).all()
+
+
+def _counts(stand: Iterable[Row[str, Status, int]]) -> Metric:
+    counts = GaugeMetricFamily(
+        "r2f_deletions",
+        "Deletions by where they stand; completed and canceled ones are counted every five minutes.",
+        labels=("model", "status"),
+    )
+    for model, status, count in stand:
+        counts.add_metric((model, status), count)
+    return counts
 
 
 def _deletions(session: Session, now: datetime) -> list[Metric]:
     """The queue, and what is late in it."""
-    counts = GaugeMetricFamily("r2f_deletions", "Deletions by where they stand.", labels=("model", "status"))
-    for model, status, count in session.execute(
-        select(Deletion.model, Deletion.status, func.count()).group_by(Deletion.model, Deletion.status)
-    ):
-        counts.add_metric((model, status), count)
     age = GaugeMetricFamily("r2f_queue_age_seconds", "How long the oldest queued deletion waits.", labels=("model",))
     for model, oldest in session.execute(
         select(Deletion.model, func.min(func.coalesce(Deletion.queued_at, Deletion.created_at)))
@@ -91,7 +115,6 @@ def _deletions(session: Session, now: datetime) -> list[Metric]:
     late = _count(session, overdue(now))
     expired = _count(session, (Deletion.status == Status.RUNNING) & (Deletion.lease_expires_at < now))
     return [
-        counts,
         age,
         GaugeMetricFamily("r2f_deletions_overdue", "Deletions owed past their due date.", value=late),
         GaugeMetricFamily("r2f_leases_expired", "Running deletions whose worker has gone silent.", value=expired),

@@ -13,16 +13,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import SecretStr
 from sqlalchemy import text
 
 from app import clock, listing
 from app.access import DEFAULT_TENANT
+from app.dashboard.overview import overview
 from app.database import Database, migrate
 from app.leases import Leases
+from app.metrics import Records
 from app.models import Status
 from app.records import open_records
 from app.settings import Settings
+from app.workers import Workers
 
 MODEL = "smollm2-135m-instruct"
 LIMIT = 20
@@ -93,6 +97,10 @@ def cases(database: Database, settings: Settings, rows: int) -> dict[str, Callab
         ", model": listing.Filter(DEFAULT_TENANT, model=MODEL),
         ", model and status": listing.Filter(DEFAULT_TENANT, status=Status.FAILED, model=MODEL),
         ", model and status, none": listing.Filter(DEFAULT_TENANT, status=Status.CANCELED, model=MODEL),
+        ", overdue (1 in 500)": listing.Filter(DEFAULT_TENANT, overdue=True),
+        ", not overdue": listing.Filter(DEFAULT_TENANT, overdue=False),
+        ", overdue, status completed": listing.Filter(DEFAULT_TENANT, status=Status.COMPLETED, overdue=True),
+        ", overdue, model": listing.Filter(DEFAULT_TENANT, model=MODEL, overdue=True),
     }
     made = {
         f"page at {depth:.1%}{name}": page(depth, wanted)
@@ -104,6 +112,10 @@ def cases(database: Database, settings: Settings, rows: int) -> dict[str, Callab
     made["sweep: find stale"] = lambda: leases.stale(MODEL, now, now, limit=1)
     made["sweep: next expiry"] = lambda: leases.next_expiry(now)
     made["worker: what waits"] = lambda: leases.waiting(MODEL)
+    metrics = CollectorRegistry()
+    metrics.register(Records(database, Workers(database, settings)))
+    made["GET /metrics"] = lambda: generate_latest(metrics)
+    made["the queue page's counts"] = lambda: overview(database, DEFAULT_TENANT, [MODEL])
     return made
 
 

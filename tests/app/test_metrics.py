@@ -39,6 +39,17 @@ def test_deletions_and_the_queue_are_counted_by_model_and_status(client: TestCli
     assert (found["r2f_deletions_overdue", ()], found["r2f_leases_expired", ()]) == (0, 0)
 
 
+def test_what_has_ended_is_counted_once_in_a_while_and_what_is_open_at_every_scrape(client: TestClient, monkeypatch):
+    open_then_canceled = client.post("/deletions", json=FRANCE).json()["id"]
+    assert scraped(client)["r2f_deletions", (MODEL, "queued")] == 1
+    assert client.delete(f"/deletions/{open_then_canceled}").status_code == 200
+    found = scraped(client)
+    assert ("r2f_deletions", (MODEL, "queued")) not in found
+    assert ("r2f_deletions", (MODEL, "canceled")) not in found
+    monkeypatch.setattr("app.metrics.ENDED_SECONDS", 0)
+    assert scraped(client)["r2f_deletions", (MODEL, "canceled")] == 1
+
+
 def test_what_is_late_is_told(client: TestClient):
     deletion = client.post("/deletions", json=FRANCE).json()["id"]
     late = clock.now() - timedelta(hours=1)
