@@ -25,9 +25,7 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # deleted rows are overwritten with zeros
 )
-
-
-OLDEST_SECONDS = 300  # of a connection: less than what stands between drops in silence when it is idle
+OLDEST_SECONDS = 300  # of a connection to PostgreSQL: what stands in between may drop one that is idle for longer
 
 
 class Journal(Protocol):

@@ -65,12 +65,12 @@ def main() -> None:
         database = Database(settings.database)
         fill(database, arguments.rows)
         print(f"{arguments.rows:,} deletions, {database.engine.dialect.name}, pages of {LIMIT}, milliseconds")
-        print(f"{'':<36}{'p50':>8}{'p95':>8}{'worst':>8}")
+        print(f"{'':<42}{'p50':>8}{'p95':>8}{'worst':>8}")
         for name, act in cases(database, settings, arguments.rows).items():
             act()  # compiles the statement, once per process
             taken = [timed(act) for _ in range(arguments.rounds)]
             p95 = statistics.quantiles(taken, n=20)[-1]
-            print(f"{name:<36}{statistics.median(taken):>8.2f}{p95:>8.2f}{max(taken):>8.2f}")
+            print(f"{name:<42}{statistics.median(taken):>8.2f}{p95:>8.2f}{max(taken):>8.2f}")
         database.close()
 
 

@@ -2,7 +2,10 @@
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import inspect
 
+from app import listing
+from app.access import DEFAULT_TENANT
 from app.report import VerdictKind
 from tests.conftest import FRANCE, FakePipeline, wired, worker_on
 
@@ -28,6 +31,12 @@ def test_pages_are_newest_first_and_stay_put_while_new_ones_arrive(client: TestC
     assert listed == made[::-1]
     assert third.json()["next"] is None
     assert "link" not in third.headers
+
+
+def test_a_page_leaves_what_it_does_not_show_in_the_database(client: TestClient):
+    submit(client)
+    ((row,), _following) = listing.page(wired(client).database, listing.Filter(DEFAULT_TENANT), 20, None)
+    assert {"sealed_payload", "sealed_evidence"} <= inspect(row).unloaded
 
 
 def test_the_list_can_be_narrowed(client: TestClient):
