@@ -45,9 +45,13 @@ def overdue(now: datetime) -> ColumnElement[bool]:
     return and_(Deletion.status.in_(OWED), Deletion.purged_at.is_(None), Deletion.due_at < now)
 
 
-def due(how: Due, now: datetime) -> ColumnElement[bool]:
-    """Which deletions stand like that to their due dates."""
-    late = overdue(now)
-    if how is Due.SOON:
-        return and_(overdue(now + SOON), Deletion.due_at >= now)
-    return late if how is Due.OVERDUE else not_(late)
+def due(tenant: str, how: Due, now: datetime) -> ColumnElement[bool]:
+    """Which of a tenant's deletions stand like that to their due dates.
+
+    The index of due dates has all that is asked of what is late or soon, so that no row need be read. There the
+    tenant's name is no bare column, or SQLite would take the index of tenants and read every row.
+    """
+    if how is Due.NOT_OVERDUE:
+        return and_(Deletion.tenant == tenant, not_(overdue(now)))
+    owed = and_(overdue(now + SOON), Deletion.due_at >= now) if how is Due.SOON else overdue(now)
+    return and_(owed, Deletion.tenant + "" == tenant)

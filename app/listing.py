@@ -33,7 +33,8 @@ class Filter:
 
 def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> tuple[list[Deletion], str | None]:
     """Up to `limit` deletions after the cursor, and the cursor of the next page. Ids sort by the time of receipt."""
-    query = select(Deletion).options(*HEAVY).where(Deletion.tenant == wanted.tenant)
+    own = Deletion.tenant == wanted.tenant if wanted.due is None else due(wanted.tenant, wanted.due, clock.now())
+    query = select(Deletion.id).where(own)
     if wanted.status is not None:
         query = query.where(Deletion.status == wanted.status)
     if wanted.model is not None:
@@ -42,15 +43,15 @@ def page(database: Database, wanted: Filter, limit: int, cursor: str | None) -> 
         query = query.where(Deletion.reference_hash == wanted.reference_hash)
     if wanted.subject_hash is not None:
         query = query.where(Deletion.subject_hash == wanted.subject_hash)
-    if wanted.due is not None:
-        query = query.where(due(wanted.due, clock.now()))
     if cursor is not None:
         query = query.where(Deletion.id < _decode(cursor))
-    # What is late is sought by its due date and then sorted: a database that looks in the order of ids walks through
-    # all that there is to find that nothing is late.
-    order = Deletion.id + "" if wanted.overdue else Deletion.id
+    # What is late or soon is sought by its due date and then sorted: a database that looks in the order of ids walks
+    # through all that there is to find that nothing is late.
+    order = Deletion.id + "" if wanted.due in (Due.OVERDUE, Due.SOON) else Deletion.id
+    ids = query.order_by(order.desc()).limit(limit + 1)
     with database.read() as session:
-        rows = list(session.scalars(query.order_by(order.desc()).limit(limit + 1)))
+        found = select(Deletion).options(*HEAVY).where(Deletion.id.in_(ids)).order_by(Deletion.id.desc())
+        rows = list(session.scalars(found))
     more = len(rows) > limit
     return rows[:limit], _encode(rows[limit - 1].id) if more else None
 

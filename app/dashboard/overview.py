@@ -36,8 +36,8 @@ def overview(database: Database, tenant: str, models: Sequence[str]) -> Overview
     with database.read() as session:
         return Overview(
             counts=_counts(session, tenant, models),
-            overdue=_count(session, tenant, due(Due.OVERDUE, now)),
-            due_soon=_count(session, tenant, due(Due.SOON, now)),
+            overdue=_count(session, due(tenant, Due.OVERDUE, now)),
+            due_soon=_count(session, due(tenant, Due.SOON, now)),
             running=list(
                 session.scalars(
                     select(Deletion)
@@ -62,8 +62,8 @@ def _counts(session: Session, tenant: str, models: Sequence[str]) -> Mapping[str
     return counts
 
 
-def _count(session: Session, tenant: str, wanted: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.count()).select_from(Deletion).where(Deletion.tenant == tenant, wanted)) or 0
+def _count(session: Session, wanted: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(Deletion).where(wanted)) or 0
 
 
 def events(database: Database, tenant: str, limit: int, before: int | None) -> Sequence[AuditEvent]:
