@@ -21,6 +21,7 @@ from app import clock, listing
 from app.access import DEFAULT_TENANT
 from app.dashboard.overview import overview
 from app.database import Database, migrate
+from app.deadlines import Due
 from app.leases import Leases
 from app.metrics import Records
 from app.models import Status
@@ -97,10 +98,10 @@ def cases(database: Database, settings: Settings, rows: int) -> dict[str, Callab
         ", model": listing.Filter(DEFAULT_TENANT, model=MODEL),
         ", model and status": listing.Filter(DEFAULT_TENANT, status=Status.FAILED, model=MODEL),
         ", model and status, none": listing.Filter(DEFAULT_TENANT, status=Status.CANCELED, model=MODEL),
-        ", overdue (1 in 500)": listing.Filter(DEFAULT_TENANT, overdue=True),
-        ", not overdue": listing.Filter(DEFAULT_TENANT, overdue=False),
-        ", overdue, status completed": listing.Filter(DEFAULT_TENANT, status=Status.COMPLETED, overdue=True),
-        ", overdue, model": listing.Filter(DEFAULT_TENANT, model=MODEL, overdue=True),
+        ", overdue (1 in 500)": listing.Filter(DEFAULT_TENANT, due=Due.OVERDUE),
+        ", not overdue": listing.Filter(DEFAULT_TENANT, due=Due.NOT_OVERDUE),
+        ", overdue, status completed": listing.Filter(DEFAULT_TENANT, status=Status.COMPLETED, due=Due.OVERDUE),
+        ", overdue, model": listing.Filter(DEFAULT_TENANT, model=MODEL, due=Due.OVERDUE),
     }
     made = {
         f"page at {depth:.1%}{name}": page(depth, wanted)
