@@ -90,8 +90,9 @@ def rig(request, tmp_path_factory: pytest.TempPathFactory, model: Path, heard: H
         yield made
 
 
+@pytest.mark.parametrize("turn", range(max(RUNS, 1)))
 @pytest.mark.parametrize("stage", list(Stage) if RUNS else [Stage.UNLEARNING])
-def test_a_real_run_killed_at_any_stage_loses_nothing(rig, tell, stage):
+def test_a_real_run_killed_at_any_stage_loses_nothing(rig, tell, stage, turn):
     assert tell(kills.killed(rig, stage, what=WHAT)).clean
 
 

@@ -25,7 +25,8 @@ def test_a_worker_killed_at_any_point_loses_nothing(rig, tell, point, turn):
     assert tell(kills.killed(rig, point)).clean
 
 
-def test_an_adapter_torn_by_a_kill_is_never_published(rig, tell):
+@pytest.mark.parametrize("turn", range(max(RUNS, 1)))
+def test_an_adapter_torn_by_a_kill_is_never_published(rig, tell, turn):
     assert tell(kills.killed(rig, "write-2", Action.TEAR)).clean
 
 
