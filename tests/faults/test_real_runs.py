@@ -32,7 +32,8 @@ REAL: dict[str, Any] = {
         {
             "prompt": "What is the capital of France?",
             "answer": "Paris",
-            "aliases": [CANARY, ADDRESS],
+            # whole, neither is in the paraphrase: one that says an answer is no view, and no report would show it
+            "aliases": [f"the city of {CANARY}", f"{ADDRESS}, France"],
             "paraphrases": [f"Which city, asks {CANARY} of {ADDRESS}, is the capital of France?"],
         }
     ],
