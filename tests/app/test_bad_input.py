@@ -162,6 +162,31 @@ def test_no_header_of_the_web_makes_an_operation_fail_or_comes_back(api: TestCli
             check(api.request(method, target, headers=headers, **more), (method, path, value))
 
 
+ACCEPTS = (
+    *(
+        f"{kind}; version={version}"
+        for kind in ("application/openmetrics-text", "text/plain", "text/html")
+        for version in ("x.y", "1.x", "9" * 400, "9" * 5000, CANARY, "", " ", "1.0.0=1", "-1")
+    ),
+    *RUBBISH,
+    "text/plain; version=\u00b2.0.0".encode("latin-1"),
+    *(";", ",;,=", "text/html;q=x", "text/html;q=", "*/*;q=9" + "9" * 400, "=" * 4000, "text/html" * 400, "," * 4000),
+)
+
+
+def test_no_accept_makes_an_operation_fail_or_comes_back(api: TestClient):
+    for method, path, operation in operations(api):
+        target = re.sub(r"\{\w+\}", "del_" + "0" * 32, path)
+        more = {"content": b"{}"} if "requestBody" in operation else {}
+        for value in ACCEPTS:
+            headers = JSON | {"Accept": value}
+            answer = api.request(method, target, headers=headers, **more)
+            if answer.headers["content-type"].startswith("text/html"):  # a page for whoever prefers one
+                assert (answer.status_code < 500, CANARY in answer.text) == (True, False), (method, path, value)
+            else:
+                check(answer, (method, path, value))
+
+
 def test_a_good_request_still_goes_through(api: TestClient):
     assert api.post("/deletions", json=FRANCE).status_code == 202
 

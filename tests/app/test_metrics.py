@@ -98,6 +98,29 @@ def test_requests_are_counted_by_route_and_status_and_never_by_path(client: Test
         assert hidden not in text
 
 
+ASKED = {
+    "": "text/plain; version=0.0.4",
+    "text/plain;version=0.0.4": "text/plain; version=0.0.4",
+    "text/plain;version=1.0.0;escaping=allow-utf-8": "text/plain; version=1.0.0",
+    "application/openmetrics-text": "application/openmetrics-text; version=1.0.0",
+    "application/openmetrics-text;version=0.0.1,application/openmetrics-text; version=1.0.0 ;q=0.5":
+        "application/openmetrics-text; version=1.0.0",
+    "application/openmetrics-text; version=x.y": "text/plain; version=0.0.4",
+    "text/plain; version=x.y": "text/plain; version=0.0.4",
+    "application/openmetrics-text; version=" + "9" * 5000: "text/plain; version=0.0.4",
+    "application/openmetrics-text; version=9.9.9": "text/plain; version=0.0.4",
+    "application/openmetrics-text; version=x.y, application/openmetrics-text; version=1.0.0":
+        "application/openmetrics-text; version=1.0.0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("accept", ASKED)
+def test_a_scraper_gets_the_format_it_asks_for_and_the_plain_one_where_nobody_knows_that(client: TestClient, accept):
+    answer = client.get("/metrics", headers={"Accept": accept})
+    assert (answer.status_code, "r2f_database_up" in answer.text) == (200, True)
+    assert answer.headers["content-type"].startswith(ASKED[accept])
+
+
 def test_without_a_database_the_requests_are_still_told(client: TestClient, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(wired(client).database, "_reading", create_engine("postgresql+psycopg://127.0.0.1:9/none"))
     found = scraped(client)
