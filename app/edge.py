@@ -1,6 +1,7 @@
 """The outermost layers of the API: one log line per request, no exception past them, no body over the limit."""
 
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 import structlog
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import tracing
 from app.errors import BodyTooLarge, InternalError
 from app.metrics import METHODS, Requests
-from app.problems import Answer, problem_response
+from app.problems import Answer, counting, problem_response
 
 # What holds unless an answer says otherwise, as pages do: no answer is a page, is shown in one, or is kept.
 SECURITY = {
@@ -107,11 +108,12 @@ def _route(scope: Scope) -> str | None:
 
 
 class BodyLimit:
-    """Reads the body first, and refuses it as soon as it is too large."""
+    """Reads the body first, and refuses it as soon as it is too large; `count` counts such a call, as others do."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, count: Callable[[Request], object]) -> None:
         self.app = app
         self.limit = limit
+        self.count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -120,7 +122,7 @@ class BodyLimit:
             return
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > self.limit:
-            await self._refusal()(scope, receive, send)
+            await self._refuse(scope, receive, send)
             return
         body, more = bytearray(), True
         while more:
@@ -130,7 +132,7 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self.limit:
-                await self._refusal()(scope, receive, send)
+                await self._refuse(scope, receive, send)
                 return
         given = False
 
@@ -143,5 +145,8 @@ class BodyLimit:
 
         await self.app(scope, replay, send)
 
-    def _refusal(self) -> Response:
-        return problem_response(BodyTooLarge(f"At most {self.limit} bytes.", headers={"Connection": "close"}))
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        too_large = problem_response(BodyTooLarge(f"At most {self.limit} bytes."))
+        response = await counting(Request(scope), too_large, self.count)
+        response.headers["Connection"] = "close"  # the rest of the body is on its way
+        await response(scope, receive, send)

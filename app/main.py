@@ -87,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     app.mount("/static/swagger", Assets(directory=SWAGGER))
     app.mount("/static", Assets(directory=STATIC))
-    app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.add_middleware(BodyLimit, limit=settings.body_limit, count=count_caller)
     app.add_middleware(Edge, requests=Requests(metrics), answer=refusals.answer)  # added last: outermost
     return app
 

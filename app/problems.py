@@ -42,6 +42,8 @@ _NAME = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
 _UNKNOWN = frozenset({"extra_forbidden", "unknown_parameter"})  # whose last name the caller made up
 # What SQLite and PostgreSQL say of a table or column that no migration has made yet.
 _NO_TABLES = re.compile(r"no such (table|column)|(relation|column) \S+ does not exist")
+# What is refused before anybody has asked who calls. A 404 of the service's own is no error of the framework's.
+_UNCOUNTED = frozenset({MalformedJson.status, PathNotFound.status, MethodNotAllowed.status})
 _log = structlog.get_logger(__name__)
 
 # What is wrong, by pydantic's name for it and the last name in its place ("*": any).
@@ -82,8 +84,8 @@ def install(app: FastAPI, answer: Answer, count: Callable[[Request], object]) ->
 
     Args:
         answer: how to tell whoever asks of what no call of the API has to do with: a wrong path, a lost database.
-        count: counts a call whose body could not be read, which is refused before anybody has asked who calls; raises
-            TooManyRequests.
+        count: counts a call that is refused before anybody has asked who calls: one whose body cannot be read, or
+            that leads nowhere; raises TooManyRequests.
     """
 
     async def on_http(request: Request, error: Exception) -> Response:
@@ -125,18 +127,24 @@ def _place(path: Sequence[str | int]) -> str:
 def _counting(
     handler: Callable[[Request, Exception], Awaitable[Response]], count: Callable[[Request], object]
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """The handler, with calls counted whose body could not be read."""
+    """The handler, with calls counted whose body could not be read, and those to no path or with no such method."""
 
     async def counted(request: Request, error: Exception) -> Response:
         response = await handler(request, error)
-        if response.status_code == MalformedJson.status:
-            try:
-                await run_in_threadpool(count, request)
-            except Problem as refused:
-                return problem_response(refused)
+        if response.status_code in _UNCOUNTED:
+            return await counting(request, response, count)
         return response
 
     return counted
+
+
+async def counting(request: Request, response: Response, count: Callable[[Request], object]) -> Response:
+    """The response, or what counting the call raises: that its caller has called too often."""
+    try:
+        await run_in_threadpool(count, request)
+    except Problem as refused:
+        return problem_response(refused)
+    return response
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 
 from app import idempotency
 from app.access import Caller, Scope
@@ -78,6 +79,7 @@ async def known_query(request: Request) -> None:
     known = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
+        await run_in_threadpool(count_caller, request)  # nobody has asked yet who calls
         message = f"is not a parameter of this call, which has {', '.join(sorted(known)) or 'none'}"
         raise RequestValidationError(
             [{"type": "unknown_parameter", "loc": ("query", name), "msg": message} for name in unknown]

@@ -97,6 +97,48 @@ def test_a_body_that_cannot_be_read_is_a_call_like_any_other(settings: Settings,
         assert client.get("/deletions", headers=headers).status_code == 429
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "usual"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/static/nowhere", 404),
+        ("PUT", "/deletions", 405),
+        ("POST", "/healthz", 405),
+        ("DELETE", "/static/r2f.css", 405),
+        ("GET", "/deletions?sometimes=1", 422),
+        ("GET", "/readyz?sometimes=1", 422),
+    ],
+)
+def test_a_call_that_leads_nowhere_is_a_call_like_any_other(settings: Settings, method: str, path: str, usual: int):
+    limits = {"stranger_limit": 3, "rate_limit": 3, "authentication": "required"}
+    with caller(settings.model_copy(update=limits)) as client:
+        made = wired(client).keys.create("acme", "x", frozenset(Scope))
+        for who in (WRONG, {"Authorization": f"Bearer {made.token}"}):
+            answers = [client.request(method, path, headers=who).status_code for _ in range(4)]
+            assert answers == [usual, usual, usual, 429]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/problems", "/problems/x", "/openapi.json", "/docs", "/ui/login"])
+def test_what_asks_nothing_of_the_database_is_free(settings: Settings, path: str):
+    limits = {"stranger_limit": 1, "authentication": "required"}
+    with caller(settings.model_copy(update=limits), **WRONG) as client:
+        assert {client.get(path).status_code for _ in range(4)} <= {200, 404}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_large_is_a_call_like_any_other(settings: Settings, declared: bool):
+    limits = {"stranger_limit": 3, "rate_limit": 3, "authentication": "required", "body_limit": 1024}
+    with caller(settings.model_copy(update=limits)) as client:
+        made = wired(client).keys.create("acme", "x", frozenset(Scope))
+        for who in (WRONG, {"Authorization": f"Bearer {made.token}"}):
+            answers = []
+            for _ in range(4):
+                content = b" " * 2000 if declared else iter([b" " * 1000] * 2)
+                answers.append(client.post("/deletions", content=content, headers=who))
+            assert [answer.status_code for answer in answers] == [413, 413, 413, 429]
+            assert {answer.headers["connection"] for answer in answers} == {"close"}
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/deletions", "/nowhere", "/openapi.json", "/docs", "/", "/problems"])
 def test_every_answer_tells_browsers_to_take_care(client: TestClient, path: str):
     headers = client.get(path).headers
