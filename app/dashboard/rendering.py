@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
 from app import clock
@@ -40,10 +41,16 @@ _UNITS = (
 class Assets(StaticFiles):
     """Files that never change under their address, which carries a hash of what they hold."""
 
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Send a file whole: nobody needs a part of one, and what the library says of a bad range is no problem."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
     async def get_response(self, path: str, scope: Connection) -> Any:
         """The file, to be kept for good."""
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        response.headers["Accept-Ranges"] = "none"
         return response
 
 

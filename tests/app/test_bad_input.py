@@ -162,6 +162,14 @@ def test_no_header_of_the_web_makes_an_operation_fail_or_comes_back(api: TestCli
             check(api.request(method, target, headers=headers, **more), (method, path, value))
 
 
+@pytest.mark.parametrize("part", ["bytes=9-1", "bytes=0-3", "bytes=-", "bytes=" + "9" * 400 + "-", "lines=1-2", CANARY])
+@pytest.mark.parametrize("path", ["/static/r2f.css", "/static/swagger/swagger-ui.css"])
+def test_a_file_of_a_page_comes_whole_whatever_part_is_asked_for(api: TestClient, path: str, part: str):
+    answer = api.get(path, headers={"Range": part})
+    assert (answer.status_code, answer.text) == (200, api.get(path).text)
+    assert answer.headers["accept-ranges"] == "none"
+
+
 ACCEPTS = (
     *(
         f"{kind}; version={version}"
