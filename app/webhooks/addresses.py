@@ -7,6 +7,8 @@ a moment later (DNS rebinding) gains nothing.
 import asyncio
 import ipaddress
 import socket
+import threading
+from concurrent.futures import Future
 from urllib.parse import SplitResult, urlsplit
 
 from app.errors import CallbackNotAllowed
@@ -34,12 +36,28 @@ def checked(url: str, *, allow_private: bool) -> SplitResult:
 
 async def resolved(host: str, port: int, *, allow_private: bool) -> str:
     """The one address to connect to. Raises CallbackNotAllowed if any of the host's is private, OSError if none."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in found]
+    addresses = await _looked_up(host, port)
     if not allow_private and not all(is_public(ipaddress.ip_address(address)) for address in addresses):
         raise CallbackNotAllowed("It leads to an address of a private network.")
     return addresses[0]
+
+
+async def _looked_up(host: str, port: int) -> list[str]:
+    """A host's addresses. In a thread that nobody waits for at the end, as asyncio does for its own: a name server may
+    take longer than whoever asks has time."""
+    found: Future[list[str]] = Future()
+    found.set_running_or_notify_cancel()  # from here on nobody can cancel what the thread is about to settle
+
+    def look() -> None:
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:  # the boundary of the thread: whoever waits gets it
+            found.set_exception(error)
+        else:
+            found.set_result([str(entry[4][0]) for entry in entries])
+
+    threading.Thread(target=look, name="lookup", daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

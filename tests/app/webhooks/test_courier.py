@@ -1,7 +1,9 @@
 """Odd, slow and many receivers: none of them holds up another."""
 
 import asyncio
+import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +65,32 @@ def test_a_redirect_that_leads_nowhere_holds_up_nobody(client: TestClient, recei
     assert courier_of(wired(client)).sweep()
     odd, good = (log(client, webhook["id"])[0] for webhook in webhooks)
     assert (odd["last_status"], odd["last_error"], odd["tries"]) == (302, "redirect", 1)
+    assert good["delivered_at"]
+
+
+def test_a_slow_name_server_holds_up_a_batch_no_longer_than_the_deadline(
+    client: TestClient, receiver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+):
+    receiver.expect_request("/told").respond_with_data()
+    webhooks = [registered(client, url) for url in ("http://slow.example/told", receiver.url_for("/told"))]
+    for webhook in webhooks:
+        settled(client, webhook["url"])
+    look_up, answers = socket.getaddrinfo, threading.Event()
+
+    def slowly(host: str, *more: Any, **named: Any) -> Any:
+        if host == "slow.example":
+            answers.wait(30)
+            raise socket.gaierror
+        return look_up(host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    courier = courier_of(wired(client), deadline=0.5)
+    began = time.monotonic()
+    assert courier.sweep()
+    assert time.monotonic() - began < 10
+    answers.set()
+    slow, good = (log(client, webhook["id"])[0] for webhook in webhooks)
+    assert (slow["last_error"], slow["tries"]) == ("timeout", 1)
     assert good["delivered_at"]
 
 
