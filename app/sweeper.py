@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import clock, idempotency
 from app.database import Database
-from app.duties import take
+from app.duties import held, take
 from app.errors import RingFailed
 from app.leases import Leases
 from app.models import WorkerState
@@ -25,8 +25,10 @@ from app.storage import Store
 from app.workers import Workers
 
 DUTY = "sweep"
-RECONCILING = "reconcile"
+RECONCILING = "reconciling"  # held while it lasts
+RECONCILE_TURN = "reconcile"  # held from one hour to the next
 RECONCILE_SECONDS = 3600.0
+HOLD_SECONDS = 60.0  # until others may take over from a process that died at it
 _log = structlog.get_logger(__name__)
 
 
@@ -59,13 +61,18 @@ class Sweeper:
         self._ring(now)
         return True
 
-    def reconcile(self) -> bool:
-        """Bring files and rows into line, unless another process has the duty; takes as long as there are files."""
+    def reconcile(self, *, starting: bool = False) -> bool:
+        """Bring files and rows into line; takes as long as there are files. Whether it was done.
+
+        Not while another process does it. Of the hourly turns one process has all; the others compare when they start.
+        """
         now = clock.now()
-        if not take(self._database, RECONCILING, self._owner, now, RECONCILE_SECONDS):
+        if not take(self._database, RECONCILE_TURN, self._owner, now, RECONCILE_SECONDS) and not starting:
             return False
-        reconcile(self._database, self._store, self._settings, now)
-        return True
+        with held(self._database, RECONCILING, self._owner, HOLD_SECONDS) as mine:
+            if mine:
+                reconcile(self._database, self._store, self._settings, now)
+            return mine
 
     def pause(self, usual: float) -> float:
         """Seconds until the next sweep: the usual time, or less where a lease runs out before."""
@@ -154,11 +161,13 @@ class SweeperThread(ChoreThread):
         self._reconciler.join(timeout=10)
 
     def _reconcile(self) -> None:
+        starting = True
         while True:
             try:
-                self._sweeper.reconcile()
+                if self._sweeper.reconcile(starting=starting):
+                    starting = False
             except Exception:
                 # The boundary of a chore: the next round tries again.
                 _log.exception("files and rows could not be compared")
-            if self._stop.wait(self._reconcile_seconds):
+            if self._stop.wait(HOLD_SECONDS if starting else self._reconcile_seconds):
                 return

@@ -3,9 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
+from time import sleep
 
 from app import clock
-from app.duties import take
+from app.duties import held, take
 from app.services import Services
 
 
@@ -36,3 +37,11 @@ def test_of_many_owners_one_has_it(services: Services):
             name, now = f"chore {number}", clock.now()
             takes = pool.map(lambda owner, n=name, at=now: take(services.database, n, owner, at, 60), "abcd")
             assert sum(takes) == 1
+
+
+def test_a_duty_that_is_held_is_renewed_until_the_end_and_then_given_back(services: Services):
+    with held(services.database, "chore", "mine", 0.6) as mine:
+        sleep(1.5)
+        with held(services.database, "chore", "other", 60) as others:
+            assert (mine, others) == (True, False)
+    assert take(services.database, "chore", "other", clock.now(), 60)

@@ -9,11 +9,12 @@ import structlog
 from app import clock
 from app import services as wiring
 from app.access import LOCAL
+from app.duties import take
 from app.reconcile import reconcile
 from app.report import VerdictKind
 from app.schemas import DeletionRequest
 from app.services import Services
-from app.sweeper import SweeperThread
+from app.sweeper import RECONCILING, SweeperThread
 from tests.conftest import FRANCE, FakePipeline, worker_on
 
 LATER = timedelta(hours=1)
@@ -74,3 +75,22 @@ def test_one_process_at_a_time_compares_files_and_rows(services: Services):
     assert [services.sweeper.reconcile(), second.sweeper.reconcile()] == [True, False]
     second.bell.close()
     second.database.close()
+
+
+def test_a_process_that_starts_compares_whoever_had_the_last_turn(services: Services, monkeypatch):
+    monkeypatch.setattr("app.sweeper.HOLD_SECONDS", 0.5)
+    before = wiring.build(services.settings)
+    assert before.sweeper.reconcile()  # it ends here, and a moment later the next process starts
+    assert take(services.database, RECONCILING, "died at it", clock.now(), 1)  # or was in a backup that was restored
+    services.store.put(clock.new_deletion_id(), 1, {"a": b"left by a dead worker"})
+    (left,) = services.settings.artefacts.glob("*/*")
+    os.utime(left, (time.time() - 3600,) * 2)
+    thread = SweeperThread(services.sweeper, 3600)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while left.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    thread.stop()
+    before.bell.close()
+    before.database.close()
+    assert not left.exists()
