@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -29,14 +28,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 LOCAL = "http://127.0.0.1:8000"
 
 
-class BadKeyFile(CommandFailed):
-    """The key file cannot be used."""
+class BadKey(CommandFailed):
+    """The API key, or the file that it is in, cannot be used."""
 
     code = 2
 
 
 class BadServer(CommandFailed):
-    """The address of the service must start with http:// or https://."""
+    """The address of the service must be http:// or https:// with a host."""
 
     code = 2
 
@@ -47,26 +46,44 @@ def connected(server: str, key_file: Path | None, *, patience: float = PATIENCE_
     from app.calling import plainly
     from app.client import Client
 
-    parts = urlsplit(server)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise BadServer
+    scheme, host = _checked(server)
     key = key_of(key_file)
-    if key and parts.scheme == "http" and not is_loopback(parts.hostname):
+    if key and scheme == "http" and not is_loopback(host):
         err.print("The key travels unencrypted: this address is not https.", style="yellow")
     with plainly(), Client(server, key=key, patience=patience) as client:
         yield client
 
 
 def key_of(key_file: Path | None) -> str | None:
-    """The API key: of the file, else of the environment; None without either. Raises BadKeyFile."""
+    """The API key: of the file, else of the environment; None without either. Raises BadKey."""
     if key_file is None:
-        return os.environ.get("R2F_KEY") or None
+        given = os.environ.get("R2F_KEY")
+        return _one_word(given, "R2F_KEY") if given else None
     try:
         if key_file.stat().st_mode & 0o077:
-            raise BadKeyFile(f"{key_file} must be readable by its owner only (chmod 600).")
-        key = key_file.read_text(encoding="utf-8").strip()
+            raise BadKey(f"{key_file} must be readable by its owner only (chmod 600).")
+        text = key_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadKeyFile(f"{key_file} cannot be read.") from error
+        raise BadKey(f"{key_file} cannot be read.") from error
+    return _one_word(text, str(key_file))
+
+
+def _checked(server: str) -> tuple[str, str]:
+    """Scheme and host of an address that can be called; raises BadServer."""
+    import httpx
+
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL as error:
+        raise BadServer from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise BadServer
+    return url.scheme, url.host
+
+
+def _one_word(text: str, where: str) -> str:
+    """The key in a text, as a header can carry it; raises BadKey."""
+    key = text.strip()
     if not key.isascii() or not key.isprintable() or " " in key or not key:
-        raise BadKeyFile(f"{key_file} must hold one line with the key.")
+        raise BadKey(f"{where} must hold one line with the key.")
     return key

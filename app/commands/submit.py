@@ -11,7 +11,7 @@ import typer
 from app.commands.connection import LOCAL, Json, KeyFile, Server, connected
 from app.commands.console import err, exit_codes, out
 from app.commands.watch import follow
-from app.supervisor import CommandFailed, ServerUnreachable
+from app.supervisor import CommandFailed, ServerUnreachable, UsedWrongly
 
 if TYPE_CHECKING:
     from app.client import Client, DeletionRequest, Receipt
@@ -57,8 +57,11 @@ def submit(
         request = _read(file)
     else:
         request = _typed(model, _target(prompt, answer, alias, text, span, about), retain, reference)
+    key = uuid4().hex if idempotency_key is None else idempotency_key
+    if not key.isascii() or not key.isprintable() or not key.strip():
+        raise UsedWrongly("An idempotency key is one line of visible ASCII characters.")
     with connected(server, key_file) as client:
-        receipt = _submit(client, request, idempotency_key or uuid4().hex)
+        receipt = _submit(client, request, key)
     if as_json:
         sys.stdout.write(receipt.model_dump_json() + "\n")
     else:

@@ -72,6 +72,12 @@ def test_the_same_idempotency_key_finds_the_same_deletion(r2f: R2F):
     assert twice[0] == twice[1]
 
 
+@pytest.mark.parametrize("key", ["clé", "a\nb", " ", ""], ids=ascii)
+def test_an_idempotency_key_that_no_header_can_carry_is_not_sent(r2f: R2F, key: str):
+    done = r2f("submit", *FACT, "--idempotency-key", key, "--server", NOBODY)
+    assert (done.exit_code, done.stderr) == (2, "An idempotency key is one line of visible ASCII characters.\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -274,8 +280,14 @@ def test_a_request_whose_fate_is_unknown_says_how_to_find_out(r2f: R2F):
     assert "Paris" not in done.stderr
 
 
-def test_an_address_that_is_none(r2f: R2F):
-    assert r2f("list", "--server", "127.0.0.1:8000").exit_code == 2
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8000", "http://", "http://[::1", "http://h:port", "http://h\n", "http://\udcff"],
+    ids=ascii,
+)  # fmt: skip
+def test_an_address_that_is_none(r2f: R2F, address: str):
+    done = r2f("list", "--server", address)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "http:// or https://" in done.stderr
 
 
 def test_the_key_comes_from_the_environment_or_a_file_and_is_never_repeated(
@@ -290,6 +302,9 @@ def test_the_key_comes_from_the_environment_or_a_file_and_is_never_repeated(
     assert "not known" in refused.stderr
     assert "R2F_KEY" in refused.stderr
     assert "wr0ng" not in refused.output
+    for unusable in ("clé", "two\nlines", "\udcff"):
+        refused = r2f(*here, env={"R2F_KEY": unusable})
+        assert (refused.exit_code, refused.stderr) == (2, "R2F_KEY must hold one line with the key.\n")
     assert r2f(*here, env={"R2F_KEY": "right"}).exit_code == 0
     file = tmp_path / "key"
     file.write_text("right\n")
