@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Column, Table
 
+from app.errors import KeyNotAtHand, R2FError, UnsafeKey
 from app.supervisor import CommandFailed, Terminated, terminable
 
 INTERRUPTED = 130
+UNUSABLE = 2  # what was typed, or a setting
+KEY_HINT = " Name it in R2F_MASTER_KEY, or put the key file back into the data folder (R2F_DATA_DIR)."
 
 out = Console()
 err = Console(stderr=True, highlight=False)
@@ -35,10 +38,22 @@ def exit_codes() -> Iterator[None]:
         with terminable():
             yield
     except CommandFailed as error:
-        err.print(str(error), style="red", markup=False, soft_wrap=True)
+        _say(str(error))
         raise typer.Exit(error.code) from error
+    except R2FError as error:
+        code = UNUSABLE if isinstance(error, UnsafeKey) else 1
+        _say(f"{error}{KEY_HINT if isinstance(error, KeyNotAtHand) else ''}")
+        raise typer.Exit(code) from error
+    except UnicodeEncodeError as error:  # of what was typed, or of a terminal that has too few letters
+        _say(f"There is text here that cannot be written in {error.encoding}; give it as UTF-8, or set PYTHONUTF8=1.")
+        raise typer.Exit(UNUSABLE) from error
     except KeyboardInterrupt as error:
         err.print("Interrupted.")
         raise typer.Exit(INTERRUPTED) from error
     except Terminated as error:
         raise typer.Exit(error.code) from error
+
+
+def _say(message: str) -> None:
+    """What is wrong, in one colour and as it is."""
+    err.print(message, style="red", markup=False, soft_wrap=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from app.client import Client, DeletionRequest, Receipt
 
 
-class BadRequestFile(CommandFailed):
-    """The request cannot be read."""
+class BadRequest(CommandFailed):
+    """The request cannot be sent."""
 
     code = 2
 
@@ -57,6 +57,7 @@ def submit(
         request = _read(file)
     else:
         request = _typed(model, _target(prompt, answer, alias, text, span, about), retain, reference)
+    _check(request)
     key = uuid4().hex if idempotency_key is None else idempotency_key
     if not key.isascii() or not key.isprintable() or not key.strip():
         raise UsedWrongly("An idempotency key is one line of visible ASCII characters.")
@@ -88,11 +89,21 @@ def _read(file: Path) -> "DeletionRequest":
     """A whole request; the service checks what is in it."""
     try:
         content = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadRequestFile(f"{file} cannot be read as JSON.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadRequest(f"{file} cannot be read as JSON.") from error
     if not isinstance(content, dict):
-        raise BadRequestFile(f"{file} must hold one JSON object.")
+        raise BadRequest(f"{file} must hold one JSON object.")
     return cast("DeletionRequest", content)
+
+
+def _check(request: "DeletionRequest") -> None:
+    """See that it can be written as JSON in UTF-8: no NaN, no half of a letter; raises BadRequest."""
+    try:
+        json.dumps(request, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest("The request holds text that is not valid Unicode; give it as UTF-8.") from error
+    except ValueError as error:
+        raise BadRequest("The request holds a number that JSON has no way to write.") from error
 
 
 def _target(

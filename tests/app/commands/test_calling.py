@@ -93,6 +93,39 @@ def test_half_a_request_is_not_sent(r2f: R2F, arguments: list[str]):
     assert r2f("submit", *arguments, "--server", NOBODY).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b'{"model": "z\xff"}', "cannot be read as JSON"),
+        (b'{"model": NaN}', "a number"),
+        (b'{"model": 1e999}', "a number"),
+        (b'{"model": "zeb\\ud800"}', "not valid Unicode"),
+    ],
+    ids=["deep", "not UTF-8", "NaN", "too large", "half a letter"],
+)
+def test_a_file_that_cannot_be_sent_is_one_line_without_its_content(
+    r2f: R2F, tmp_path: Path, content: bytes, said: str
+):
+    (tmp_path / "request.json").write_bytes(content)
+    done = r2f("submit", "--file", str(tmp_path / "request.json"), "--server", NOBODY)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+    assert "zeb" not in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["submit", "--model", "m", "--about", "Zebulon \udcff"], ["list", "--reference", "Zebulon \udcff"]],
+    ids=["submit", "list"],
+)
+def test_text_that_is_not_unicode_is_one_line_without_it(r2f: R2F, arguments: list[str]):
+    done = r2f(*arguments)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "UTF-8" in done.stderr
+    assert "Zebulon" not in done.output
+
+
 def test_a_refused_request_names_the_field(r2f: R2F):
     done = r2f("submit", "--model", "smollm2-135m-instruct", "--text", "Zebulon was here.", "--span", "gone")
     assert done.exit_code == 1
