@@ -17,6 +17,7 @@ from starlette.types import Scope as Connection
 
 from app import clock
 from app.access import Caller, Scope
+from app.deadlines import is_overdue
 
 STATIC = Path(__file__).parent / "static"
 SWAGGER = Path(str(files("fastapi_offline") / "static"))
@@ -65,6 +66,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"static": static, "now": clock.now, "pages_for": pages_for}
+    made.tests["overdue"] = is_overdue
     writers = (moment, span, words, percent, basis, number, size, query)
     made.filters |= {write.__name__: write for write in writers}
     return made

@@ -134,6 +134,20 @@ def test_the_queue_shows_what_waits_by_status_and_what_is_late(client: TestClien
     assert "2 d overdue" in text
 
 
+def test_what_was_rejected_and_purged_is_not_late_as_nothing_is_owed(client: TestClient):
+    gone = ended(client, FakePipeline(VerdictKind.MISSED))
+    assert client.post(f"/deletions/{gone}/reject").status_code == 200
+    due = clock.now() - timedelta(days=3, hours=1)
+    with wired(client).database.write() as session:
+        session.execute(update(Deletion).values(due_at=due))
+    owed = shown(client, "/").text, shown(client, f"/ui/deletions/{gone}").text
+    assert all("3 d overdue" in text for text in owed)
+    assert client.delete(f"/deletions/{gone}/personal-data").status_code == 200
+    for page in (shown(client, "/").text, shown(client, f"/ui/deletions/{gone}").text):
+        assert "d overdue" not in page
+        assert str(due.date()) in page
+
+
 def test_the_tile_of_what_is_late_leads_to_it(client: TestClient):
     late = [submit(client) for _ in range(26)]
     with wired(client).database.write() as session:
