@@ -166,6 +166,7 @@ def test_an_installed_package_has_its_data_and_its_migrations(tmp_path: Path):
         "app/dashboard/static/theme.css",
         "app/dashboard/templates/base.html",
         "app/demo_facts.json",
+        "app/py.typed",
         "app/webhooks/courier.py",
         "migrations/env.py",
         "migrations/versions/0001_first_tables.py",
