@@ -23,6 +23,7 @@ FORMAT = b"\x01"
 NONCE_BYTES = 12  # the length that GCM is made for; random, as no key seals more than some million records
 EPOCH_BYTES = 8
 DRAFT_BYTES = 8
+RESTORE = "Each of its lines is base64 of 32 bytes: put it back from a back-up."
 
 
 class MasterKey:
@@ -108,10 +109,16 @@ def load_master_keys(settings: Settings) -> MasterKeys:
 
 
 def read_key_file(path: Path) -> list[bytes]:
-    """The keys in the file, one a line; raises UnsafeKey when others can read it."""
+    """The keys in the file, one a line; raises UnsafeKey when others can read it, or when it holds none."""
     if path.stat().st_mode & 0o077:
         raise UnsafeKey("The master key file must be readable by its owner only (chmod 600).")
-    return [base64.b64decode(line) for line in path.read_bytes().split()]
+    try:
+        keys = [base64.b64decode(line, validate=True) for line in path.read_bytes().split()]
+    except ValueError as error:
+        raise UnsafeKey(f"The master key file holds something that is no key. {RESTORE}") from error
+    if not keys:
+        raise UnsafeKey(f"The master key file is empty. {RESTORE}")
+    return keys
 
 
 def replace_key_file(path: Path, keys: Sequence[bytes]) -> None:

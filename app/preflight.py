@@ -3,6 +3,8 @@
 import importlib.util
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from app.database import Database, migrate
 from app.errors import ModelNotFound
 from app.folders import make_private
 from app.models import ServedModel
+from app.records import Records, open_records
 from app.registry import Registry
 from app.settings import Settings
 from app.supervisor import CommandFailed, WorkerNotReady
@@ -65,14 +68,48 @@ def need_data_folder(settings: Settings) -> None:
         raise BadSettings(f"The data folder {folder} (R2F_DATA_DIR) cannot be used: {error.strerror}.") from error
 
 
+def need_services(settings: Settings) -> None:
+    """See that the parts of the API can be made: its keys, store, broker. What they talk to may be away for now."""
+    from app import services
+
+    made = services.build(settings)
+    made.bell.close()
+    made.database.close()
+
+
 def bring_up_to_date(settings: Settings) -> None:
     """Migrate the database; raise CommandFailed when it does not answer."""
     need_data_folder(settings)
     try:
         migrate(settings.database)
     except (OperationalError, OSError) as error:  # the latter: a SQLite file that cannot be made
-        where = make_url(settings.database).render_as_string(hide_password=True)
-        raise CommandFailed(f"The database at {where} does not answer.") from error
+        raise CommandFailed(f"The database at {_where(settings)} does not answer.") from error
+    except SQLAlchemyError as error:
+        raise _unusable(settings, error) from error
+
+
+@contextmanager
+def records_of(settings: Settings) -> Iterator[Records]:
+    """The database with the keys that it needs, for a command; raises CommandFailed where it cannot be used."""
+    records = open_records(settings)
+    try:
+        yield records
+    except SQLAlchemyError as error:
+        raise _unusable(settings, error) from error
+    finally:
+        records.database.close()
+
+
+def _unusable(settings: Settings, error: SQLAlchemyError) -> CommandFailed:
+    """What is said of a database that answers with an error; its own words may hold what is in it."""
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or type(cause).__name__
+    hint = "If its file is damaged, put a back-up in its place." if settings.database.startswith("sqlite") else ""
+    return CommandFailed(f"The database at {_where(settings)} cannot be used: {code}. {hint}".rstrip())
+
+
+def _where(settings: Settings) -> str:
+    return make_url(settings.database).render_as_string(hide_password=True)
 
 
 def need_database(settings: Settings) -> None:

@@ -5,6 +5,8 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from app.supervisor import CommandFailed
+
 GRACE_SECONDS = 5  # for requests that are being answered when the server stops
 
 
@@ -14,6 +16,13 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI) -> None:
         super().__init__(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=GRACE_SECONDS))
         self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, which ends the process with an exit code that means something else here."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:
+            raise CommandFailed("The service could not start; its messages above say why.") from error
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop as uvicorn does, which waits for the streams that are open."""

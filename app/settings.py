@@ -5,9 +5,12 @@ import binascii
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.access import is_loopback
 
@@ -122,6 +125,14 @@ class Settings(BaseSettings):
     def _known_broker(cls, value: str) -> str:
         if not value.startswith(("filesystem://", "redis://", "rediss://")):
             raise ValueError("must start with filesystem://, redis:// or rediss://")
+        try:
+            parts = urlsplit(value)
+            number = parts.path.strip("/")
+            usable = parts.port != 0 and (number.isdecimal() or not number)
+        except ValueError:
+            usable = False
+        if not (usable or value.startswith("filesystem://")):
+            raise ValueError("must be redis://user:password@host:port/number, or rediss:// likewise")
         return value
 
     @field_validator("database_url")
@@ -129,6 +140,10 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
+        try:
+            make_url(value or "sqlite:///")
+        except (ArgumentError, ValueError):  # both repeat the address, which may hold a password
+            raise ValueError("must be postgresql+psycopg://user:password@host:port/name") from None
         return value
 
     @field_validator("master_key", "master_key_retiring")

@@ -23,8 +23,7 @@ def verify_audit(
     """Follow the log from its start to its head; exit code 1, and the first broken link, when it does not hold."""
     from app.audit_check import Anchor, verify
     from app.audit_views import AuditVerdict
-    from app.preflight import need_database, settings_of
-    from app.records import open_records
+    from app.preflight import need_database, records_of, settings_of
 
     seen = None
     if anchor is not None:
@@ -34,11 +33,8 @@ def verify_audit(
         seen = Anchor(int(sequence), digest)
     settings = settings_of()
     need_database(settings)
-    records = open_records(settings)
-    try:
+    with records_of(settings) as records:
         verdict = verify(records.database, records.vault.secret("audit"), seen)
-    finally:
-        records.database.close()
     if as_json:
         sys.stdout.write(AuditVerdict.of(verdict).model_dump_json() + "\n")
     if not verdict.intact:

@@ -50,19 +50,15 @@ def _keys(*, first: bool = False) -> "Iterator[Keys]":
         first: it may not have been started yet.
     """
     from app.keys import Keys
-    from app.preflight import bring_up_to_date, need_database, settings_of
-    from app.records import open_records
+    from app.preflight import bring_up_to_date, need_database, records_of, settings_of
 
     settings = settings_of()
     if first:
         bring_up_to_date(settings)
     else:
         need_database(settings)
-    records = open_records(settings)
-    try:
+    with records_of(settings) as records:
         yield Keys(records.database, records.sealer)
-    finally:
-        records.database.close()
 
 
 @app.command("create")

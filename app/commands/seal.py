@@ -8,7 +8,6 @@ import typer
 
 from app.commands.connection import Json
 from app.commands.console import err, exit_codes
-from app.supervisor import CommandFailed
 
 app = typer.Typer(help="The keys that personal data is sealed with.", no_args_is_help=True)
 
@@ -21,20 +20,13 @@ def rotate(as_json: Json = False) -> None:
     A back-up of the database from before opens only with the key that this destroys: what was purged is gone from
     back-ups too, and so is everything else in them. Make a new one afterwards.
     """
-    from app.errors import KeyNotAtHand, SealBroken
-    from app.preflight import need_database, settings_of
-    from app.records import open_records
-    from app.rotation import NotRotatable, Rotation
+    from app.preflight import need_database, records_of, settings_of
+    from app.rotation import Rotation
 
     settings = settings_of()
     need_database(settings)
-    records = open_records(settings)
-    try:
+    with records_of(settings) as records:
         done = Rotation(records, settings).run()
-    except (NotRotatable, KeyNotAtHand, SealBroken) as error:
-        raise CommandFailed(str(error)) from error
-    finally:
-        records.database.close()
     if as_json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     err.print(f"The present epoch is {done.epoch}; {done.rewrapped} keys were wrapped anew.")

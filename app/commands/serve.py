@@ -18,11 +18,19 @@ def serve(
     ] = None,
 ) -> None:
     """Run the service: the API in the foreground, and one worker beside it that is restarted when it dies."""
-    from app.preflight import bring_up_to_date, need_data_folder, need_web_packages, need_worker_packages, settings_of
+    from app.preflight import (
+        bring_up_to_date,
+        need_data_folder,
+        need_services,
+        need_web_packages,
+        need_worker_packages,
+        settings_of,
+    )
 
     settings = settings_of(host=host, port=port)
     need_web_packages()
     need_data_folder(settings)
+    need_services(settings)
     bound = listen(settings.host, settings.port)
     with bound:
         from app.main import create_app

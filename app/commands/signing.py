@@ -16,17 +16,13 @@ app = typer.Typer(help="The keys that certificates are signed with.", no_args_is
 def rotate(as_json: Json = False) -> None:
     """Sign with a new key from now on. The old one's public half stays in /.well-known/jwks.json."""
     from app.certificates import Certificates
-    from app.preflight import need_database, settings_of
-    from app.records import open_records
+    from app.preflight import need_database, records_of, settings_of
     from app.storage import load_store
 
     settings = settings_of()
     need_database(settings)
-    records = open_records(settings)
-    try:
+    with records_of(settings) as records:
         key_id = Certificates(records, load_store(settings)).rotate()
-    finally:
-        records.database.close()
     if as_json:
         sys.stdout.write(json.dumps({"key_id": key_id}) + "\n")
     err.print(f"Certificates are signed with {key_id} from now on.")

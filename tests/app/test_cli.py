@@ -9,17 +9,23 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from app.cli import app
 from app.database import migrate
+from app.masterkeys import load_master_keys
+from app.server import Server
+from app.settings import Settings
+from app.supervisor import CommandFailed
 
 COMMAND = [sys.executable, "-m", "app.cli"]
 
@@ -134,6 +140,36 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(environme
     assert "hunter2" not in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("R2F_DATABASE_URL", "postgresql+psycopg://r2f:hunter2@[::1/r2f"),  # pragma: allowlist secret
+        ("R2F_DATABASE_URL", "postgresql+psycopg://r2f:hunter2@h:port/r2f"),  # pragma: allowlist secret
+        ("R2F_BROKER_URL", "redis://:hunter2@[::1"),  # pragma: allowlist secret
+        ("R2F_BROKER_URL", "redis://:hunter2@h:99999/0"),  # pragma: allowlist secret
+        ("R2F_BROKER_URL", "redis://:hunter2@h:6379/name"),  # pragma: allowlist secret
+    ],
+)
+def test_an_address_that_is_malformed_is_exit_code_2_without_its_password(
+    environment: dict[str, str], name: str, value: str
+):
+    key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    done = r2f({**environment, name: value, "R2F_MASTER_KEY": key}, "serve", "--no-worker", "--port", "0")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 2), done.stderr
+    assert name in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+
+
+def test_an_api_that_cannot_start_does_not_end_as_one_whose_port_is_in_use():
+    @asynccontextmanager
+    async def broken(_app: FastAPI) -> AsyncIterator[None]:
+        raise RuntimeError("a part is missing")
+        yield
+
+    with pytest.raises(CommandFailed, match="could not start"):
+        Server(FastAPI(lifespan=broken)).run(sockets=[])
+
+
 def test_an_address_that_others_reach_is_refused_without_authentication(environment: dict[str, str]):
     done = r2f({**environment, "R2F_AUTHENTICATION": "off"}, "serve", "--no-worker", "--host", "0.0.0.0")
     assert done.returncode == 2
@@ -239,6 +275,56 @@ def test_a_log_that_does_not_hold_is_json_too_and_exit_code_1(environment: dict[
     assert done.returncode == 1
     assert (json.loads(done.stdout)["broken_at"], json.loads(done.stdout)["fault"]) == (1, "edited")
     assert "Event 1" in done.stderr
+
+
+ABOUT_A_SERVICE = [["audit", "verify"], ["keys", "create", "x", "--scope", "admin"], ["signing", "rotate"]]
+
+
+@pytest.mark.parametrize("command", ABOUT_A_SERVICE, ids=" ".join)
+def test_a_lost_master_key_is_one_line_that_says_where_it_belongs(
+    environment: dict[str, str], tmp_path: Path, command: list[str]
+):
+    assert r2f(environment, "keys", "create", "billing", "--scope", "admin").returncode == 0
+    (tmp_path / "data" / "master.key").unlink()
+    done = r2f(environment, *command)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
+    assert "R2F_MASTER_KEY" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "content", "mode", "said"),
+    [
+        (["audit", "verify"], None, 0o644, "chmod 600"),
+        (["keys", "create", "x", "--scope", "admin"], b"***\n", 0o600, "back-up"),
+        (["signing", "rotate"], b"", 0o600, "back-up"),
+        (["serve", "--no-worker", "--port", "0"], b"***\n", 0o600, "back-up"),
+        (["serve", "--no-worker", "--port", "0"], b"QUJD\n", 0o600, "32"),
+    ],
+    ids=["readable by others", "not base64", "empty", "serve, not base64", "serve, short"],
+)
+def test_a_key_file_that_cannot_be_used_is_one_line_and_exit_code_2(
+    environment: dict[str, str], tmp_path: Path, command: list[str], content: bytes | None, mode: int, said: str
+):
+    data = tmp_path / "data"
+    data.mkdir()
+    migrate(f"sqlite:///{data / 'r2f.db'}")
+    load_master_keys(Settings(data_dir=data))
+    if content is not None:
+        (data / "master.key").write_bytes(content)
+    (data / "master.key").chmod(mode)
+    done = r2f(environment, *command)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, ""), done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["audit", "verify"]], ids=" ".join)
+def test_a_damaged_database_is_one_line(environment: dict[str, str], tmp_path: Path, command: list[str]):
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "r2f.db").write_bytes(b"Zebulon " * 1000)
+    done = r2f(environment, *command)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
+    assert "SQLITE_NOTADB" in done.stderr
+    assert "Zebulon" not in done.stderr
 
 
 @pytest.mark.parametrize(
