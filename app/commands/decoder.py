@@ -52,12 +52,17 @@ def train_decoder(
 @exit_codes()
 def show_decoder(
     name: Annotated[str, typer.Argument(help="A packaged decoder, or the folder of one of your own.")] = "spectral-r8",
+    as_json: Json = False,
 ) -> None:
-    """Print a decoder's card: what it was trained on, and how well it decodes."""
+    """Print a decoder's card: what it was trained on, and how well it decodes. It is JSON with and without --json."""
     from app.registry import DECODERS
 
     card = next((path for path in (DECODERS / name / "card.json", Path(name) / "card.json") if path.is_file()), None)
     if card is None:
         have = ", ".join(sorted(path.parent.name for path in DECODERS.glob("*/card.json"))) or "none"
         raise CommandFailed(f"There is no decoder {name}. Packaged ones: {have}.")
-    out.print_json(card.read_text(encoding="utf-8"))
+    text = card.read_text(encoding="utf-8")
+    if as_json:
+        sys.stdout.write(json.dumps(json.loads(text)) + "\n")
+    else:
+        out.print_json(text)

@@ -118,6 +118,12 @@ def test_the_packaged_decoder_shows_its_card(environment: dict[str, str]):
     assert '"sketch_rank": 8' in done.stdout
 
 
+def test_a_decoders_card_is_one_line_of_json_for_programs(environment: dict[str, str]):
+    done = r2f(environment, "decoder", "show", "--json")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    assert json.loads(done.stdout) == json.loads(r2f(environment, "decoder", "show").stdout)
+
+
 def test_an_unknown_decoder_is_answered_with_the_known_ones(environment: dict[str, str]):
     done = r2f(environment, "decoder", "show", "no-such-decoder")
     assert done.returncode == 1
