@@ -1,7 +1,7 @@
 """The client for asyncio; `app.client.synchronous`, with `await`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -90,13 +90,18 @@ class AsyncClient:
             if (cursor := page.next) is None:
                 return
 
-    async def watch(self, deletion_id: str, *, poll: float = POLL_SECONDS) -> AsyncGenerator[Deletion]:
+    async def watch(
+        self, deletion_id: str, *, poll: float = POLL_SECONDS, waiting: Callable[[], None] | None = None
+    ) -> AsyncGenerator[Deletion]:
         """The deletion now and after each change, until it has finished or awaits a review.
 
         It comes as server-sent events, taken up again when the connection breaks. Where those do not get through it
         is asked for every `poll` seconds, or as the service says.
+
+        Args:
+            waiting: called whenever the service stops answering, once until it answers again.
         """
-        position, patience = Position(), Patience(self._patience)
+        position, patience = Position(), Patience(self._patience, waiting)
         while True:
             try:
                 look = self._events if position.live else self._asked

@@ -1,6 +1,7 @@
 """When a call is sent again, and for how long."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import tenacity
@@ -33,18 +34,25 @@ def _passing(error: BaseException) -> bool:
 class Patience:
     """How long nothing has been heard, while something is being followed."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, waiting: Callable[[], None] | None = None) -> None:
+        """
+        Args:
+            waiting: called once whenever the service falls silent.
+        """
         self._seconds = seconds
-        self._since = time.monotonic()
-        self._pause = FIRST
+        self._waiting = waiting
+        self.heard()
 
     def heard(self) -> None:
         """There was a sign of life."""
-        self._since, self._pause = time.monotonic(), FIRST
+        self._since, self._pause, self._told = time.monotonic(), FIRST, False
 
     def next_pause(self, error: ClientError) -> float:
         """Seconds to wait before the next try; raises the error when it will not pass, or has lasted too long."""
         if not error.passing or time.monotonic() - self._since > self._seconds:
             raise error
+        if self._waiting is not None and not self._told:
+            self._told = True
+            self._waiting()
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST)
         return error.retry_after or pause

@@ -1,7 +1,7 @@
 """The client for plain code."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -89,13 +89,18 @@ class Client:
             if (cursor := page.next) is None:
                 return
 
-    def watch(self, deletion_id: str, *, poll: float = POLL_SECONDS) -> Iterator[Deletion]:
+    def watch(
+        self, deletion_id: str, *, poll: float = POLL_SECONDS, waiting: Callable[[], None] | None = None
+    ) -> Iterator[Deletion]:
         """The deletion now and after each change, until it has finished or awaits a review.
 
         It comes as server-sent events, taken up again when the connection breaks. Where those do not get through it
         is asked for every `poll` seconds, or as the service says.
+
+        Args:
+            waiting: called whenever the service stops answering, once until it answers again.
         """
-        position, patience = Position(), Patience(self._patience)
+        position, patience = Position(), Patience(self._patience, waiting)
         while True:
             try:
                 look = self._events if position.live else self._asked

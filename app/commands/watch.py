@@ -28,6 +28,8 @@ class EndedOtherwise(CommandFailed):
 @exit_codes()
 def watch(deletion: Id, as_json: Json = False, server: Server = LOCAL, key_file: KeyFile = None) -> None:
     """Follow a deletion with a live bar, until it has finished or awaits a review. Interrupting leaves it running."""
+    with connected(server, key_file) as client:
+        client.get(deletion)  # patience is for a service that has answered once
     follow(deletion, server, key_file, as_json=as_json)
 
 
@@ -36,7 +38,7 @@ def follow(deletion: str, server: str, key_file: Path | None, *, as_json: bool) 
     from app.live_bar import shown
 
     with _goes_on(deletion), connected(server, key_file, patience=WATCH_PATIENCE_SECONDS) as client:
-        changes = client.watch(deletion)
+        changes = client.watch(deletion, waiting=_say_so)
         last = _printed(changes) if as_json else shown(changes, out)
     if last.status == "needs_review":
         decide = f"r2f approve {deletion} or r2f reject {deletion}"
@@ -54,6 +56,10 @@ def _printed(changes: "Iterator[Deletion]") -> "Deletion":
         sys.stdout.write(now.model_dump_json() + "\n")
         sys.stdout.flush()
     return now
+
+
+def _say_so() -> None:
+    err.print("Waiting for the service …")
 
 
 @contextmanager

@@ -327,12 +327,15 @@ def test_a_service_that_stays_away_ends_the_watching(live: Live):
     server = HTTPServer()  # its own: the one of the fixture is shared with every test that follows
     server.start()
     server.expect_ordered_request(path).respond_with_data(event(live, 1), content_type="text/event-stream")
-    with Client(server.url_for("/"), patience=0) as caller:
-        watched = caller.watch(NOBODY)
+    told: list[int] = []
+    with Client(server.url_for("/"), patience=1) as caller:
+        watched = caller.watch(NOBODY, waiting=lambda: told.append(1))
         assert next(watched).status == "queued"
         server.stop()
+        assert told == []
         with pytest.raises(Unreachable):
             next(watched)
+    assert told == [1]
 
 
 def test_asyncio(live: Live, tmp_path: Path):

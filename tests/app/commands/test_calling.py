@@ -6,9 +6,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from pytest_httpserver import HTTPServer
 from typer.testing import CliRunner, Result
@@ -183,6 +185,29 @@ def test_an_interrupted_watch_leaves_the_deletion_and_says_how_to_look_again(liv
         assert process.returncode == 130
         assert f"r2f watch {deletion}" in said
         assert client.get(deletion).status == "queued"
+
+
+def test_watching_without_a_service_ends_soon(r2f: R2F):
+    began = time.monotonic()
+    done = r2f("watch", "del_" + 32 * "0", "--server", NOBODY)
+    assert (done.exit_code, done.stderr.count("\n")) == (5, 1)
+    assert time.monotonic() - began < 20
+
+
+def test_watching_says_that_it_waits_while_the_service_is_away(live: Live, r2f: R2F, httpserver: HTTPServer):
+    deletion = ended(live)
+    seen = httpx.get(f"{live.url}/deletions/{deletion}").json()
+    away = {"type": "/problems/database-unavailable", "title": "The database does not answer.", "status": 503}
+    httpserver.expect_ordered_request(f"/deletions/{deletion}").respond_with_json(seen)
+    for _ in range(2):
+        httpserver.expect_ordered_request(f"/deletions/{deletion}/events").respond_with_json(
+            away, status=503, content_type=MEDIA_TYPE
+        )
+    httpserver.expect_ordered_request(f"/deletions/{deletion}/events").respond_with_data(
+        f"event: deletion\ndata: {json.dumps(seen)}\n\n", content_type="text/event-stream"
+    )
+    done = r2f("watch", deletion, "--json", "--server", httpserver.url_for("/"))
+    assert (done.exit_code, done.stderr) == (0, "Waiting for the service …\n")
 
 
 def test_list_shows_what_was_asked_for(live: Live, r2f: R2F):
