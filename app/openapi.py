@@ -116,6 +116,15 @@ REGISTERED: Responses = {
         },
     }
 }
+_WEBHOOK_LINKS = {
+    name: {"operationId": operation, "parameters": {"webhook_id": "$response.body#/id"}, "description": description}
+    for name, operation, description in (
+        ("deliveries", "list_deliveries", "What it was told."),
+        ("rotate", "rotate_webhook", "Give it a new secret."),
+        ("disable", "disable_webhook", "Tell it nothing more."),
+    )
+}
+SUBSCRIBED: Responses = {201: {"headers": {"Location": header("Its deliveries.")}, "links": _WEBHOOK_LINKS}}
 RECEIPT: Responses = {
     202: {
         "links": _LINKS,
@@ -159,11 +168,13 @@ def install(app: FastAPI) -> None:
             )
             schemas = made["components"]["schemas"]
             for item in made["paths"].values():
-                for operation in item.values():
+                for method, operation in item.items():
                     _add_requests(operation.get("requestBody", {}).get("content", {}))
                     _drop_framework_errors(operation["responses"])
                     if operation.get("security"):
-                        _add_refusals(operation["responses"])
+                        _add_problems(operation["responses"], WITH_KEY)
+                    if method == "post":  # whatever is sent to it is read, wanted or not
+                        _add_problems(operation["responses"], (BodyTooLarge,))
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             inner = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -188,9 +199,9 @@ def _drop_framework_errors(responses: dict[str, Any]) -> None:
         del responses["422"]
 
 
-def _add_refusals(responses: dict[str, Any]) -> None:
-    """Document what every call that needs a key may answer."""
-    for status, response in problems(*WITH_KEY).items():
+def _add_problems(responses: dict[str, Any], kinds: tuple[type[Problem], ...]) -> None:
+    """Document what many calls may answer."""
+    for status, response in problems(*kinds).items():
         known = responses.setdefault(str(status), response)
         examples = known["content"][MEDIA_TYPE]["examples"] | response["content"][MEDIA_TYPE]["examples"]
         known["content"][MEDIA_TYPE]["examples"] = dict(sorted(examples.items()))

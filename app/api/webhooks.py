@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from app import errors
 from app.access import Scope
 from app.api.deps import JsonBody, TheCaller, TheServices, needs
-from app.openapi import PAGED, WITH_BODY, problems
+from app.openapi import PAGED, SUBSCRIBED, WITH_BODY, problems
 from app.schemas import WebhookRegistration
 from app.webhooks.views import DeliveryPage, DeliveryView, NewWebhookView, WebhookPage, WebhookView
 
@@ -37,14 +37,18 @@ WebhookId = Annotated[str, Depends(the_webhook_id)]
     summary="Register a webhook",
     dependencies=[JsonBody],
     response_description="Registered. Its secret is shown this once.",
-    responses=problems(*WITH_BODY, errors.InvalidRequest, errors.UnknownField, errors.CallbackNotAllowed),
+    responses=SUBSCRIBED | problems(*WITH_BODY, errors.InvalidRequest, errors.UnknownField, errors.CallbackNotAllowed),
 )
-def register_webhook(body: WebhookRegistration, services: TheServices, caller: TheCaller) -> NewWebhookView:
+def register_webhook(
+    body: WebhookRegistration, services: TheServices, caller: TheCaller, response: Response
+) -> NewWebhookView:
     """An address that deletions may name as their `callback_url`. It is told the id and the status, signed as Standard
     Webhooks says, for three days until it answers with 2xx. Registering it again gives it a new secret, and the one
     before signs nothing more: do that after a leak, and rotate otherwise.
     """
-    return NewWebhookView.of(services.endpoints.register(caller, body.url))
+    endpoint = services.endpoints.register(caller, body.url)
+    response.headers["Location"] = f"/webhooks/{endpoint.id}/deliveries"
+    return NewWebhookView.of(endpoint)
 
 
 @router.get("/webhooks", summary="List the webhooks", responses=problems())

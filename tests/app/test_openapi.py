@@ -97,6 +97,24 @@ def test_a_call_that_needs_a_key_documents_every_refusal(schema):
                 assert name in operation["responses"][status]["content"]["application/problem+json"]["examples"], path
 
 
+def test_a_body_that_is_too_large_is_documented_wherever_something_is_posted(client: TestClient, schema):
+    large = "x" * 5_000_000
+    for path, item in schema["paths"].items():
+        if "post" in item:
+            answer = client.post(path, content=large)
+            assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large"), path
+            assert (
+                "body-too-large" in item["post"]["responses"]["413"]["content"]["application/problem+json"]["examples"]
+            )
+
+
+def test_where_a_new_webhook_can_be_looked_at(client: TestClient, schema):
+    made = client.post("/webhooks", json={"url": "https://hooks.example.org/r2f"})
+    assert made.status_code == 201, made.text
+    assert client.get(made.headers["Location"]).json()["items"] == []
+    assert "Location" in schema["paths"]["/webhooks"]["post"]["responses"]["201"]["headers"]
+
+
 def test_every_operation_is_described_and_documents_its_problems(client: TestClient, schema):
     types = {problem.uri() for problem in errors.problem_types()}
     for path, item in schema["paths"].items():
@@ -124,6 +142,7 @@ def test_every_operation_is_described_and_documents_its_problems(client: TestCli
         ("/deletions/{deletion_id}/approve", "200"),
         ("/deletions/{deletion_id}/reject", "200"),
         ("/models", "201"),
+        ("/webhooks", "201"),
     ],
 )
 def test_what_is_posted_links_to_what_follows(schema, path, status):
