@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         except ValueError:
             usable = False
         if not (usable or value.startswith("filesystem://")):
-            raise ValueError("must be redis://user:password@host:port/number, or rediss:// likewise")
+            raise ValueError("must be redis://host:port/number, or rediss:// likewise")
         return value
 
     @field_validator("database_url")
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         try:
             make_url(value or "sqlite:///")
         except (ArgumentError, ValueError):  # both repeat the address, which may hold a password
-            raise ValueError("must be postgresql+psycopg://user:password@host:port/name") from None
+            raise ValueError("must be postgresql+psycopg://user@host:port/name") from None
         return value
 
     @field_validator("master_key", "master_key_retiring")

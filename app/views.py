@@ -59,7 +59,7 @@ class Receipt(View):
             status=Status.QUEUED,
             model=row.model,
             created_at=row.created_at,
-            due_at=row.due_at,
+            due_at=clock.months_after(row.created_at),
             links=links,
         )
 

@@ -12,7 +12,7 @@ import httpx_sse
 import tenacity
 
 from app.client import calls
-from app.client.calls import Call, answered, unreachable
+from app.client.calls import Call, answered, by_proxy, unreachable
 from app.client.downloads import Partial
 from app.client.errors import ClientError, error_of
 from app.client.following import POLL_SECONDS, SILENCE, NoStream, Position, opened
@@ -45,7 +45,9 @@ class AsyncClient:
         self.server = server
         self._patience = patience
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.AsyncClient(base_url=server, headers=headers, timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=server, headers=headers, timeout=timeout, transport=transport, trust_env=by_proxy(server)
+        )
 
     async def __aenter__(self) -> "AsyncClient":
         return self

@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from app.access import is_loopback
 from app.client.errors import ClientError, NotUnderstood, Unreachable, error_of, seconds
 from app.client.records import (
     Deletion,
@@ -173,3 +174,8 @@ def _webhook(webhook_id: str) -> str:
 
 def _path(deletion_id: str) -> str:
     return f"/deletions/{quote(deletion_id, safe='')}"
+
+
+def by_proxy(server: str) -> bool:
+    """Whether the environment's proxy may be between: not where the service is this machine's own."""
+    return not is_loopback(httpx.URL(server).host)

@@ -233,3 +233,11 @@ def test_parallel_requests_without_a_key_are_all_accepted(client: TestClient):
         answers = list(pool.map(lambda _: client.post("/deletions", json=FRANCE), range(20)))
     assert {answer.status_code for answer in answers} == {202}
     assert count(client, Deletion) == 20
+
+
+def test_the_same_call_gets_the_same_receipt_after_an_extension(client: TestClient):
+    key = {"Idempotency-Key": "once"}
+    first = client.post("/deletions", json=FRANCE, headers=key).json()
+    moved = client.post(f"/deletions/{first['id']}/extend", json={"months": 1, "reason": "number_of_requests"})
+    assert moved.json()["due_at"] > first["due_at"]
+    assert client.post("/deletions", json=FRANCE, headers=key).json() == first

@@ -233,11 +233,16 @@ class LanguageModel:
         """First tokens that spell the start of an answer: with and without space, as given and in other case."""
         found = set()
         for answer in answers:
-            for text in (answer, answer.lower(), answer.upper(), answer[:1].upper() + answer[1:]):
+            plain = answer.strip()
+            for text in (plain, plain.lower(), plain.upper(), plain[:1].upper() + plain[1:]):
                 for lead in ("", " "):
                     coded = self.tokenizer(lead + text, add_special_tokens=False, return_offsets_mapping=True)
-                    if _told(lead + text, len(lead), [coded["offset_mapping"][0][1]]) == 0:
-                        found.add(coded["input_ids"][0])
+                    ends = [end for _, end in coded["offset_mapping"]]
+                    first = next(
+                        n for n, end in enumerate(ends) if end > len(lead)
+                    )  # a space may be a token of its own
+                    if _told(lead + text, len(lead), ends[first : first + 1]) == 0:
+                        found.add(coded["input_ids"][first])
         return found
 
 

@@ -37,13 +37,37 @@ def holds(reply: str, answers: Iterable[str]) -> bool:
 
 
 def find_answer(reply: str, answers: Iterable[str]) -> tuple[int, int] | None:
-    """The earliest place of an answer in a reply, as character offsets; the longest of those that start there."""
+    """The earliest place of an answer in a reply, as character offsets; the longest of those that start there.
+
+    There is one exactly where ``holds`` says so: accents, capitals, punctuation and spacing do not matter.
+    """
+    words = _placed_words(reply)
+    said = [word for word, _, _ in words]
     found: list[tuple[int, int]] = []
     for answer in answers:
-        match = re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", reply, re.IGNORECASE)
-        if match:
-            found.append(match.span())
+        wanted = normalised(answer).split()
+        starts = (n for n in range(len(said) - len(wanted) + 1) if said[n : n + len(wanted)] == wanted)
+        first = next(starts, None) if wanted else None
+        if first is not None:
+            found.append((words[first][1], words[first + len(wanted) - 1][2]))
     return min(found, key=lambda span: (span[0], -span[1]), default=None)
+
+
+def _placed_words(text: str) -> list[tuple[str, int, int]]:
+    """The words of ``normalised`` with their character offsets in the text as it is."""
+    bare, places = [], []
+    for place, letter in enumerate(text):
+        for part in unicodedata.normalize("NFKD", letter.casefold()):
+            if not unicodedata.combining(part):
+                bare.append(part)
+                places.append(place)
+    words = []
+    for match in _WORDS.finditer("".join(bare)):
+        end = places[match.end() - 1] + 1
+        while end < len(text) and unicodedata.combining(text[end]):
+            end += 1  # an accent that is a character of its own belongs to its letter
+        words.append((match[0], places[match.start()], end))
+    return words
 
 
 def degenerate(reply: str) -> bool:

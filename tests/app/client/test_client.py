@@ -31,6 +31,7 @@ from app.client import (
     Unreachable,
     records,
 )
+from app.client.calls import by_proxy
 from app.client.downloads import unpack
 from app.client.errors import MEDIA_TYPE
 from app.models import Stage, Status
@@ -360,3 +361,15 @@ def test_asyncio(live: Live, tmp_path: Path):
                 await nobody.models()
 
     asyncio.run(conversation())
+
+
+def test_the_environments_proxy_is_not_between_when_the_service_is_this_machines_own(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Client(live.url) as caller:
+        assert caller.models()
+    assert by_proxy("https://r2f.example.org")

@@ -1,6 +1,8 @@
 """Whether a reply holds an answer, and where."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.r2f.text import degenerate, find_answer, holds
 
@@ -26,6 +28,32 @@ def test_an_answer_counts_as_whole_words_only(reply: str, answer: str) -> None:
 
 def test_an_answer_without_letters_or_digits_is_never_held() -> None:
     assert not holds("anything at all", ["?!"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "place"),
+    [
+        ("By J.K. Rowling.", "J. K. Rowling", "J.K. Rowling"),
+        ("In Bogotá, yes", "bogota", "Bogotá"),
+        ("In Bogota\u0301, yes", "Bogotá", "Bogota\u0301"),
+        ("It is O’Neill", "O'Neill", "O’Neill"),
+        ("on July 4 1776", "July 4, 1776", "July 4 1776"),
+        ("Mars!", "Mars!", "Mars"),
+        ("the ﬁnal  answer", "Final answer", "ﬁnal  answer"),
+    ],
+)
+def test_an_answer_is_found_where_it_is_held_however_it_is_written(reply: str, answer: str, place: str) -> None:
+    found = find_answer(reply, [answer])
+    assert found is not None
+    assert reply[slice(*found)] == place
+
+
+@given(st.text(max_size=30), st.text(max_size=8), st.text(max_size=8))
+def test_an_answer_is_found_exactly_where_it_is_held(reply: str, answer: str, before: str) -> None:
+    for text in (reply, f"{before} {answer} {reply}", f"{before}{answer}{reply}"):
+        found = find_answer(text, [answer])
+        assert (found is not None) == holds(text, [answer])
+        assert found is None or holds(text[slice(*found)], [answer])
 
 
 def test_the_earliest_and_longest_answer_is_found() -> None:
