@@ -1,6 +1,8 @@
 """`r2f bench`."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from app.commands.connection import Json
 from app.commands.console import err, exit_codes, out
 from app.methods import Method
 from app.supervisor import CommandFailed
@@ -43,6 +46,7 @@ def read_benchmark(
     form: Annotated[str, typer.Argument(help="tofu, rwku, wmdp, muse, waterdrum, lume, knowundo or blur.")],
     folder: Annotated[Path, typer.Argument(help="Folder with the files, as they are published.")],
     part: Annotated[str | None, typer.Option(help="TOFU's split, RWKU's target or WMDP's domain.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Read a public benchmark's files, and show what must go, what must stay and what is asked."""
     find_benchmarks()
@@ -52,6 +56,9 @@ def read_benchmark(
         made = read(form, folder, part)
     except BadBenchmark as error:
         raise BadBenchmarkFiles(str(error)) from error
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(made)) + "\n")
+        return
     table = Table("", "items", "the first of them", title=made.name, title_justify="left")
     for title, items in (("must go", made.forget), ("must stay", made.retain), ("is asked", made.questions)):
         shown = "\n".join(f"{item.prompt} → {item.answer or '—'}" for item in items[:SHOWN])
@@ -79,6 +86,7 @@ def unlearning(
         "unlearning.jsonl"
     ),
     quick: Quick = False,
+    as_json: Json = False,
 ) -> None:
     """Compare Recover-to-Forget with other methods: forgetting, utility, relearning, rounding, seconds."""
     loaded, requests, bar = _prepared(data)
@@ -96,7 +104,7 @@ def unlearning(
             out=file,
             progress=lambda share: bar.update(bar.task_ids[0], description="unlearning", completed=share),
         )
-    _written(table(rows), rows, file)
+    _written(table(rows), rows, file, as_json)
 
 
 @app.command("decoding")
@@ -112,6 +120,7 @@ def decoding(
         "decoding.jsonl"
     ),
     quick: Quick = False,
+    as_json: Json = False,
 ) -> None:
     """Compare ways to recover a gradient, all else equal: does the decoder matter?"""
     loaded, requests, bar = _prepared(data)
@@ -131,7 +140,7 @@ def decoding(
             out=file,
             progress=lambda share: bar.update(bar.task_ids[0], description="decoding", completed=share),
         )
-    _written(table(rows), rows, file)
+    _written(table(rows), rows, file, as_json)
 
 
 @app.command("ablations")
@@ -146,6 +155,7 @@ def ablations(
         "ablations.jsonl"
     ),
     quick: Quick = False,
+    as_json: Json = False,
 ) -> None:
     """Change one part of the method at a time: curvature, rounds, depth, views, ranks, loss."""
     loaded, requests, bar = _prepared(data)
@@ -166,7 +176,7 @@ def ablations(
             out=file,
             progress=lambda share: bar.update(bar.task_ids[0], description="ablations", completed=share),
         )
-    _written(table(rows), rows, file)
+    _written(table(rows), rows, file, as_json)
 
 
 def _prepared(data: Path | None) -> tuple["Loaded", "list[DeletionRequest]", Progress]:
@@ -192,8 +202,8 @@ def _prepared(data: Path | None) -> tuple["Loaded", "list[DeletionRequest]", Pro
     return loaded, requests, bar
 
 
-def _written(table: str, rows: "list[Row]", beside: Path) -> None:
-    """Print a table, and keep it beside its rows with its picture and what made it."""
+def _written(table: str, rows: "list[Row]", beside: Path, as_json: bool) -> None:
+    """Print a table, or its rows as JSON, and keep it beside them with its picture and what made it."""
     from benchmarks.plots import plot
     from benchmarks.provenance import provenance
 
@@ -201,4 +211,7 @@ def _written(table: str, rows: "list[Row]", beside: Path) -> None:
     plot(rows, picture)
     words = "\n\n".join((table, f"![Means with intervals]({picture.name})", provenance()))
     beside.with_suffix(".md").write_text(words + "\n", encoding="utf-8")
-    out.print(table, markup=False, soft_wrap=True)
+    if as_json:
+        sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        out.print(table, markup=False, soft_wrap=True)

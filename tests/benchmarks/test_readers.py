@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import app
 from benchmarks.readers import FORMATS, BadBenchmark, Item, read
 
 Files = Mapping[str, Any]
@@ -170,3 +172,10 @@ def test_a_file_in_another_format_is_named_with_the_place(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadBenchmark, match="nowhere is no folder"):
         read("tofu", tmp_path / "nowhere")
+
+
+def test_the_command_prints_a_benchmark_as_json_too(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", "read", "tofu", str(written(tmp_path, TOFU)), "--json"])
+    assert done.exit_code == 0
+    made = json.loads(done.stdout)
+    assert (made["forget"][0]["prompt"], made["forget"][0]["answer"]) == ("Who wrote it?", "Ada did.")
