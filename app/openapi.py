@@ -28,6 +28,7 @@ from app.errors import (
     UnsupportedMediaType,
 )
 from app.openapi_examples import EXAMPLES as ANSWERS
+from app.openapi_examples import TEXTS
 from app.openapi_requests import REQUESTS
 from app.problems import MEDIA_TYPE
 from app.views import ProblemView
@@ -181,6 +182,8 @@ def install(app: FastAPI) -> None:
             schemas |= inner.pop("$defs", {}) | {"ProblemView": inner}
             for name, example in ANSWERS.items():
                 schemas[name]["examples"] = [example]
+            for (path, kind), text in TEXTS.items():
+                made["paths"][path]["get"]["responses"]["200"]["content"][kind]["example"] = text
             app.openapi_schema = made
         return app.openapi_schema
 

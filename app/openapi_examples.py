@@ -141,3 +141,15 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ProblemType": _PROBLEM,
     "ProblemTypes": {"items": [_PROBLEM]},
 }
+
+# What is answered as text, by path and media type.
+TEXTS: Mapping[tuple[str, str], str] = {
+    ("/metrics", "text/plain"): (
+        "# HELP r2f_deletions_overdue Deletions owed past their due date.\n"
+        "# TYPE r2f_deletions_overdue gauge\n"
+        "r2f_deletions_overdue 2.0\n"
+    ),
+    ("/deletions/{deletion_id}/events", "text/event-stream"): (
+        f"event: deletion\ndata: {json.dumps(_DELETION)}\nid: {_DELETION['updated_at']}\nretry: 2000\n\n"
+    ),
+}

@@ -177,3 +177,17 @@ def test_the_life_of_a_deletion_is_told(schema):
     assert (
         "| `needs_review` | approve: an operator publishes the adapter | `completed` |" in schema["info"]["description"]
     )
+
+
+def test_what_is_answered_as_text_has_an_example_as_it_is_sent(client: TestClient, schema):
+    def shown(path: str, kind: str) -> str:
+        example = schema["paths"][path]["get"]["responses"]["200"]["content"][kind]["example"]
+        return str(example)
+
+    sent = client.get("/metrics").text
+    for line in shown("/metrics", "text/plain").splitlines():
+        assert line.rpartition(" ")[0] in sent
+    stream = shown("/deletions/{deletion_id}/events", "text/event-stream")
+    event = dict(line.split(": ", 1) for line in stream.strip().splitlines())
+    assert list(event) == ["event", "data", "id", "retry"]
+    assert views.DeletionView.model_validate_json(event["data"]).updated_at.isoformat()[:19] == event["id"][:19]
