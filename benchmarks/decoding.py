@@ -9,33 +9,30 @@ most of the time and are measured with --whole. The decoder is the one of the mo
 for another rank the same filter, which has no rank in its shape.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import ROUNDINGS, Case, Row, judged, relearned, rounded, run, sampled
+from benchmarks.cases import ROUNDINGS, Case
+from benchmarks.measures import Row, walked
+from benchmarks.runs import run
 from benchmarks.tables import paired_table
-from worker import pipeline
-from worker.errors import NoStep
+from worker.baselines.gradients import ExactGradient
 from worker.loading import Loaded
-from worker.r2f import path
 from worker.r2f.config import Config
 from worker.r2f.decoder import Decoder, assemble, depth_of, spectrum
 from worker.r2f.decoder_training import cut, ridge
-from worker.r2f.forward import span_logits
-from worker.r2f.gradients import Sketch, visiting
+from worker.r2f.gradients import Sketch
 from worker.r2f.language import LanguageModel
+from worker.r2f.linearise import Decode, Linearise
 from worker.r2f.lowrank import LowRank
 from worker.r2f.regression import Regressions, train_regressions
 from worker.r2f.sites import Site
 from worker.train_decoder import FACTS, REGRESSION_RATE, REGRESSION_STEPS, VIEWS, facts_of
 
-Linearise = Callable[[path.Forgetting], path.Linearisation]
 # The first four see LoRA gradients at random factors, the next four at factors turned towards the gradient.
 WAYS = (
     "lora_one_sided",
@@ -49,7 +46,7 @@ WAYS = (
     "exact",
 )
 AT_RANDOM = WAYS[:4]
-QUICK_WAYS = ("lora_two_sided", "decoder", "exact")
+QUICK = ("lora_two_sided", "decoder", "exact")
 RIDGE_RANDOM = 0.06  # the λ that METHOD's trials found best at random factors
 LAYERS = 12  # of the proxy of the regression
 
@@ -74,24 +71,8 @@ def compare(
         config = replace(case.config, sketch_rank=int(rank))
         if way == "regression" and int(rank) not in trained:
             trained[int(rank)] = _regressions(loaded.lm, int(rank))
-        started = time.perf_counter()
-        try:
-            walked = pipeline.unlearn(
-                loaded,
-                case.kept.curvature,
-                case.known,
-                linearise(way, loaded, config, trained.get(int(rank))),
-                config,
-                _quiet,
-            )
-        except NoStep:
-            return {"failed": "NoStep"}
-        update, _ = pipeline.shrink(loaded, case.kept.curvature, walked, config)
-        row: Row = {"seconds": time.perf_counter() - started, "rounds": len(walked.steps)}
-        row |= judged(loaded, case, update)
-        if whole:
-            row |= sampled(loaded, case, update) | rounded(loaded, case, update) | relearned(loaded, case, update)
-        return row
+        linearise = linearising(way, loaded, config, trained.get(int(rank)))
+        return walked(loaded, case, case.kept.curvature, case.known, linearise, config, whole=whole)
 
     units = [f"{way}@{rank}" for rank in ranks for way in ways]
     return run(
@@ -107,10 +88,6 @@ def compare(
     )
 
 
-def _quiet(stage: Stage, fraction: float) -> None:
-    return None
-
-
 def _regressions(lm: LanguageModel, rank: int) -> Regressions:
     proxy = LanguageModel(cut(lm.model, LAYERS), lm.tokenizer, lm.context)
     facts = facts_of("decoder", FACTS)
@@ -119,16 +96,16 @@ def _regressions(lm: LanguageModel, rank: int) -> Regressions:
     )
 
 
-def linearise(way: str, loaded: Loaded, config: Config, regressions: Regressions | None) -> Linearise:
+def linearising(way: str, loaded: Loaded, config: Config, regressions: Regressions | None) -> Linearise:
     """A way's first-order view of the model."""
     lm = loaded.lm
     if way == "exact":
-        return Exact(lm)
+        return ExactGradient(lm)
     if way == "regression":
         assert regressions is not None
         factors = {site.name: regressions.factors(site) for site in lm.sites}
-        return path.Linearise(lm, regressions, config, align=False, factors=factors)
-    decode: dict[str, path.Decode] = {
+        return Linearise(lm, regressions, config, align=False, factors=factors)
+    decode: dict[str, Decode] = {
         "lora_one_sided": _one_sided,
         "aligned_one_sided": _one_sided,
         "lora_two_sided": _filtered(torch.zeros_like),
@@ -137,9 +114,7 @@ def linearise(way: str, loaded: Loaded, config: Config, regressions: Regressions
         "ridge": _filtered(lambda sigma: ridge(sigma, loaded.card.ridge)),
         "decoder": loaded.decoder,
     }
-    return path.Linearise(
-        lm, decode[way], config, align=way not in ("lora_one_sided", "lora_two_sided", "ridge_random")
-    )
+    return Linearise(lm, decode[way], config, align=way not in ("lora_one_sided", "lora_two_sided", "ridge_random"))
 
 
 def _one_sided(sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[str, LowRank]:
@@ -147,35 +122,12 @@ def _one_sided(sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[st
     return {site.name: LowRank(sketches[site.name].y, sketches[site.name].a) for site in sites}
 
 
-def _filtered(weights: Callable[[torch.Tensor], torch.Tensor]) -> path.Decode | Decoder:
+def _filtered(weights: Callable[[torch.Tensor], torch.Tensor]) -> Decode | Decoder:
     def decode(sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[str, LowRank]:
         s = spectrum(sites, sketches, depth_of(sites))
         return assemble(sites, sketches, s, weights(s.sigma))
 
     return decode
-
-
-class Exact:
-    """The whole gradient, in factors: G = DᵀX has no more rank than there are tokens."""
-
-    def __init__(self, lm: LanguageModel) -> None:
-        self._lm = lm
-
-    def __call__(self, views: path.Forgetting) -> path.Linearisation:
-        """See path.Linearise."""
-        taken: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-
-        def visit(site: Site, x: torch.Tensor, d: torch.Tensor) -> None:
-            taken.setdefault(site.name, []).append((x, d))
-
-        with torch.enable_grad(), visiting(self._lm.model, self._lm.sites, visit):
-            logits = span_logits(self._lm.model, views.batch)
-            pull = views.backward(logits)
-        exact = {
-            name: LowRank(torch.cat([d for _, d in parts]).T, torch.cat([x for x, _ in parts])).truncated(64)
-            for name, parts in taken.items()
-        }
-        return path.Linearisation(views.answer(logits), float(pull), exact)
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:

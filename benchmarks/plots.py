@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.charts.drawing import WIDTH, Drawing
 from app.charts.picture import png
-from benchmarks.cases import NOT_KNOWN
+from benchmarks.runs import NOT_KNOWN
 from benchmarks.tables import COLUMNS, Spread, spread
 
 LEFT, RIGHT, TOP, ROW, GAP = 150.0, 66.0, 20.0, 18.0, 46.0

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.cases import NOT_KNOWN, SAMPLES
+from benchmarks.measures import SAMPLES
+from benchmarks.runs import NOT_KNOWN
 
 COLUMNS = {
     "success": "USR greedy",

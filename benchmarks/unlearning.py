@@ -18,19 +18,9 @@ from pathlib import Path
 from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import (
-    NOT_KNOWN,
-    Case,
-    Row,
-    append,
-    asked,
-    attacked,
-    judged,
-    relearned,
-    rounded,
-    run,
-    sampled,
-)
+from benchmarks.cases import Case, asked
+from benchmarks.measures import Row, attacked, judged, lasting
+from benchmarks.runs import NOT_KNOWN, append, run
 from benchmarks.tables import COLUMNS, interval
 from worker import pipeline
 from worker.baselines.task import Unlearned
@@ -38,10 +28,11 @@ from worker.errors import PipelineError
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
-from worker.r2f.path import Linearise
+from worker.r2f.linearise import Linearise
 from worker.unlearning import compared, task_of
 
 CONTROL = "never_knew"
+QUICK = (Method.R2F, Method.FULL_GRADIENT, Method.NPO)
 
 
 def compare(
@@ -83,10 +74,7 @@ def _unit(loaded: Loaded, case: Case, method: Method) -> Row:
     except (PipelineError, DivergedError) as error:
         return {"failed": type(error).__name__}
     row: Row = {"seconds": time.perf_counter() - started}
-    row |= judged(loaded, case, update, intervention) | sampled(loaded, case, update, intervention)
-    row |= rounded(loaded, case, update, intervention)
-    # without an update there is nothing to fine-tune below an intervention
-    return row | relearned(loaded, case, update) if update else row
+    return row | judged(loaded, case, update, intervention) | lasting(loaded, case, update, intervention)
 
 
 def _forget(loaded: Loaded, case: Case, method: Method) -> tuple[Update, Callable[[], AbstractContextManager[object]]]:

@@ -16,7 +16,7 @@ from worker.baselines.task import NoExamplesError, Unlearned
 from worker.costs import Costs
 from worker.errors import Diverged, NoAdapter, NonFinite, NoStep, NothingToKeep, PromptTooLong
 from worker.loading import Loaded
-from worker.r2f import adapter, fidelity, neighbours, path
+from worker.r2f import adapter, fidelity, neighbours
 from worker.r2f.about import chances, claims_about
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.calibration import neighbour_curvature
@@ -27,11 +27,14 @@ from worker.r2f.decoder import depth_of
 from worker.r2f.evaluate import Exam, Replies, set_exam, sit_exam
 from worker.r2f.examples import Example
 from worker.r2f.finetuning import DivergedError
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import drawn_factors
 from worker.r2f.knowledge import Knowledge, probe
 from worker.r2f.language import PromptTooLongError
+from worker.r2f.linearise import Linearisation, Linearise, NonFiniteGradientError
 from worker.r2f.losses import softened
 from worker.r2f.neighbours import Neighbour
+from worker.r2f.path import Path, walk
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
 from worker.unlearning import Protection, compared, task_of
@@ -67,7 +70,7 @@ def run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Res
         raise NothingToKeep(NothingToKeep.__doc__) from error
     except DivergedError as error:
         raise Diverged(Diverged.__doc__) from error
-    except path.NonFiniteGradientError as error:
+    except NonFiniteGradientError as error:
         raise NonFinite(NonFinite.__doc__) from error
 
 
@@ -89,7 +92,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         checkpoint(Stage.UNLEARNING, 0)
         audit = decode_audit(loaded, known.examples, config)
         if config.method == Method.R2F:
-            linearise = path.Linearise(loaded.lm, loaded.decoder, config)
+            linearise = Linearise(loaded.lm, loaded.decoder, config)
             walked = unlearn(loaded, kept.curvature, known, linearise, config, checkpoint)
         else:
             walked = compare(loaded, kept, known, config, checkpoint)
@@ -182,7 +185,8 @@ def decode_audit(loaded: Loaded, examples: Sequence[Example], config: Config) ->
         return None
     factors = drawn_factors(loaded.lm.sites, config.sketch_rank, config.seed, loaded.lm.device)
     made = fidelity.Reconstructions(loaded.decoder, loaded.card.ridge, factors, depth_of(loaded.lm.sites))
-    return fidelity.audit(loaded.lm, [made], examples, softened)
+    views = next(Forgetting.of(loaded.lm, examples).parts())  # long views: as many as one pass takes
+    return fidelity.audit(loaded.lm, [made], examples[: len(views.batch.ids)], softened)
 
 
 def leaking(loaded: Loaded, known: Knowledge, config: Config, checkpoint: Checkpoint) -> Callable[[], list[Example]]:
@@ -207,12 +211,12 @@ def unlearn(
     loaded: Loaded,
     curvature: Curvature,
     known: Knowledge,
-    linearise: Callable[[path.Forgetting], path.Linearisation],
+    linearise: Callable[[Forgetting], Linearisation],
     config: Config,
     checkpoint: Checkpoint,
-) -> path.Path:
+) -> Path:
     """Walk the path; views whose reply still leaks join in."""
-    walked = path.walk(
+    walked = walk(
         loaded.lm,
         linearise,
         curvature,
@@ -227,7 +231,7 @@ def unlearn(
     return walked
 
 
-def compare(loaded: Loaded, kept: Protection, known: Knowledge, config: Config, checkpoint: Checkpoint) -> path.Path:
+def compare(loaded: Loaded, kept: Protection, known: Knowledge, config: Config, checkpoint: Checkpoint) -> Path:
     """The update of a method other than R2F."""
     leaks = leaking(loaded, known, config, checkpoint)
     task = task_of(loaded, known, kept, leaks, config, lambda share: checkpoint(Stage.UNLEARNING, share))
@@ -236,7 +240,7 @@ def compare(loaded: Loaded, kept: Protection, known: Knowledge, config: Config, 
         raise NoAdapter(NoAdapter.__doc__)
     if not done.update:
         raise NoStep(NoStep.__doc__)
-    return path.Path(done.update, done.steps, task.forget)
+    return Path(done.update, done.steps, task.forget)
 
 
 @dataclass(frozen=True)
@@ -249,9 +253,9 @@ class Compressed:
     answer_after: float
 
 
-def shrink(loaded: Loaded, curvature: Curvature, walked: path.Path, config: Config) -> tuple[Update, Compressed]:
+def shrink(loaded: Loaded, curvature: Curvature, walked: Path, config: Config) -> tuple[Update, Compressed]:
     """Truncate to the adapter's rank, and look again."""
-    lm, views = loaded.lm, path.Forgetting.of(loaded.lm, walked.examples)
+    lm, views = loaded.lm, Forgetting.of(loaded.lm, walked.examples)
     small = compress(walked.update, lm.sites, curvature, config.damping, config.adapter_rank)
     with Adaptation(lm.model, lm.sites) as adaptation:
         adaptation.use(walked.update)

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +19,7 @@ from app.methods import Method
 from app.supervisor import CommandFailed
 
 if TYPE_CHECKING:
-    from app.schemas import DeletionRequest
-    from benchmarks.cases import Row
-    from worker.loading import Loaded
+    from benchmarks.measures import Row
 
 app = typer.Typer(help="Benchmarks; they come with the source, not with the package.", no_args_is_help=True)
 SHOWN = 3
@@ -71,6 +71,11 @@ def read_benchmark(
 
 
 DataFolder = Annotated[Path | None, typer.Option(help="Folder with known_1000; the packaged facts if absent.")]
+Facts = Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")]
+Seeds = Annotated[int, typer.Option(min=1)]
+Whole = Annotated[bool, typer.Option("--whole", help="Sampled replies, rounding and relearning too.")]
+Out = Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")]
+Tuning = Annotated[bool, typer.Option("--tuning", help="The half of the facts that settings are chosen on.")]
 Quick = Annotated[bool, typer.Option("--quick", help="One fact, three of them.")]
 
 
@@ -79,32 +84,26 @@ Quick = Annotated[bool, typer.Option("--quick", help="One fact, three of them.")
 def unlearning(
     data: DataFolder = None,
     methods: Annotated[list[Method] | None, typer.Option("--method", help="May be repeated; all if absent.")] = None,
-    facts: Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")] = 16,
-    seeds: Annotated[int, typer.Option(min=1)] = 1,
+    facts: Facts = 16,
+    seeds: Seeds = 1,
     controls: Annotated[int, typer.Option(min=0, help="Unknown facts that are taught, to judge relearning.")] = 8,
-    file: Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")] = Path(
-        "unlearning.jsonl"
-    ),
+    file: Out = Path("unlearning.jsonl"),
+    tuning: Tuning = False,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
     """Compare Recover-to-Forget with other methods: forgetting, utility, relearning, rounding, seconds."""
-    loaded, requests, bar = _prepared(data)
-    from benchmarks.unlearning import compare, table
+    find_benchmarks()
+    from benchmarks.unlearning import QUICK, compare, table
 
-    chosen = [Method.R2F, Method.FULL_GRADIENT, Method.NPO] if quick and not methods else methods or list(Method)
-    with bar:
-        rows = compare(
-            loaded,
-            requests,
-            chosen,
-            wanted=1 if quick else facts,
-            seeds=1 if quick else seeds,
-            controls=0 if quick else controls,
-            out=file,
-            progress=lambda share: bar.update(bar.task_ids[0], description="unlearning", completed=share),
-        )
-    _written(table(rows), rows, file, as_json)
+    work = partial(
+        compare,
+        methods=methods or (QUICK if quick else list(Method)),
+        wanted=1 if quick else facts,
+        seeds=1 if quick else seeds,
+        controls=0 if quick else controls,
+    )
+    _run("unlearning", work, table, data, file, tuning=tuning, as_json=as_json)
 
 
 @app.command("decoding")
@@ -113,34 +112,27 @@ def decoding(
     data: DataFolder = None,
     ways: Annotated[list[str] | None, typer.Option("--way", help="May be repeated; all if absent.")] = None,
     ranks: Annotated[list[int] | None, typer.Option("--rank", min=1, help="Sketch rank; may be repeated.")] = None,
-    facts: Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")] = 60,
-    seeds: Annotated[int, typer.Option(min=1)] = 1,
-    whole: Annotated[bool, typer.Option("--whole", help="Sampled replies, rounding and relearning too.")] = False,
-    file: Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")] = Path(
-        "decoding.jsonl"
-    ),
+    facts: Facts = 60,
+    seeds: Seeds = 1,
+    whole: Whole = False,
+    file: Out = Path("decoding.jsonl"),
+    tuning: Tuning = False,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
     """Compare ways to recover a gradient, all else equal: does the decoder matter?"""
-    loaded, requests, bar = _prepared(data)
-    from benchmarks.decoding import QUICK_WAYS, WAYS, compare, table
+    find_benchmarks()
+    from benchmarks.decoding import QUICK, WAYS, compare, table
 
-    if wrong := sorted(set(ways or ()) - set(WAYS)):
-        raise typer.BadParameter(f"there is no way {wrong[0]}; there are {', '.join(WAYS)}", param_hint="--way")
-    with bar:
-        rows = compare(
-            loaded,
-            requests,
-            ways or (QUICK_WAYS if quick else WAYS),
-            ranks or [8],
-            wanted=1 if quick else facts,
-            seeds=1 if quick else seeds,
-            whole=whole,
-            out=file,
-            progress=lambda share: bar.update(bar.task_ids[0], description="decoding", completed=share),
-        )
-    _written(table(rows), rows, file, as_json)
+    work = partial(
+        compare,
+        ways=_chosen(ways, WAYS, "--way") or (QUICK if quick else WAYS),
+        ranks=ranks or [8],
+        wanted=1 if quick else facts,
+        seeds=1 if quick else seeds,
+        whole=whole,
+    )
+    _run("decoding", work, table, data, file, tuning=tuning, as_json=as_json)
 
 
 @app.command("ablations")
@@ -148,58 +140,71 @@ def decoding(
 def ablations(
     data: DataFolder = None,
     variants: Annotated[list[str] | None, typer.Option("--variant", help="May be repeated; all if absent.")] = None,
-    facts: Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")] = 16,
-    seeds: Annotated[int, typer.Option(min=1)] = 1,
-    whole: Annotated[bool, typer.Option("--whole", help="Sampled replies, rounding and relearning too.")] = False,
-    file: Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")] = Path(
-        "ablations.jsonl"
-    ),
+    facts: Facts = 16,
+    seeds: Seeds = 1,
+    whole: Whole = False,
+    file: Out = Path("ablations.jsonl"),
+    tuning: Tuning = False,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
     """Change one part of the method at a time: curvature, rounds, depth, views, ranks, loss."""
-    loaded, requests, bar = _prepared(data)
+    find_benchmarks()
     from benchmarks.ablations import QUICK, VARIANTS, WHOLE, compare, table
 
-    if wrong := sorted(set(variants or ()) - set(VARIANTS)):
-        raise typer.BadParameter(
-            f"there is no variant {wrong[0]}; there are {', '.join(VARIANTS)}", param_hint="--variant"
-        )
-    with bar:
-        rows = compare(
-            loaded,
-            requests,
-            list(dict.fromkeys((WHOLE, *variants))) if variants else QUICK if quick else list(VARIANTS),
-            wanted=1 if quick else facts,
-            seeds=1 if quick else seeds,
-            whole=whole,
-            out=file,
-            progress=lambda share: bar.update(bar.task_ids[0], description="ablations", completed=share),
-        )
-    _written(table(rows), rows, file, as_json)
+    some = _chosen(variants, VARIANTS, "--variant")
+    work = partial(
+        compare,
+        variants=list(dict.fromkeys((WHOLE, *some))) if some else QUICK if quick else list(VARIANTS),
+        wanted=1 if quick else facts,
+        seeds=1 if quick else seeds,
+        whole=whole,
+    )
+    _run("ablations", work, table, data, file, tuning=tuning, as_json=as_json)
 
 
-def _prepared(data: Path | None) -> tuple["Loaded", "list[DeletionRequest]", Progress]:
-    """The model, ready; the facts; and a bar that has shown how it got ready."""
-    find_benchmarks()
+def _chosen(named: list[str] | None, there: Collection[str], option: str) -> list[str]:
+    """What was named, if there is all of it."""
+    if wrong := sorted(set(named or ()) - set(there)):
+        raise typer.BadParameter(f"there is none called {wrong[0]!r}; there are {', '.join(there)}", param_hint=option)
+    return named or []
+
+
+def _run(
+    name: str,
+    work: Callable[..., "list[Row]"],
+    table: Callable[["list[Row]"], str],
+    data: Path | None,
+    file: Path,
+    *,
+    tuning: bool,
+    as_json: bool,
+) -> None:
+    """Get the model and the facts ready, do the work with a bar, and show the rows."""
     from app.preflight import need_worker_packages, registered, settings_of
 
     settings = settings_of()
     need_worker_packages()
     served = registered(settings, None)
-    from benchmarks.cases import BadData
-    from benchmarks.cases import facts as read_facts
+    from benchmarks.facts import BadData
+    from benchmarks.facts import facts as read_facts
     from worker.loading import load
 
     try:
-        requests = read_facts(served.id, data)
+        requests = read_facts(served.id, data, tuning=tuning)
     except BadData as error:
         raise BadBenchmarkFiles(str(error)) from error
     bar = Progress(console=err)
     shown = bar.add_task("loading", total=1.0)
     with bar:
         loaded = load(served, settings, lambda text, share: bar.update(shown, description=text))
-    return loaded, requests, bar
+        rows = work(
+            loaded,
+            requests,
+            out=file,
+            progress=lambda share: bar.update(shown, description=name, completed=share),
+        )
+    _written(table(rows), rows, file, as_json)
 
 
 def _written(table: str, rows: "list[Row]", beside: Path, as_json: bool) -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from app.commands import bench
 from benchmarks import ablations, decoding
-from benchmarks.cases import BadData, Case, Row, facts, run
+from benchmarks.cases import Case
+from benchmarks.facts import BadData, facts
+from benchmarks.measures import Row
 from benchmarks.plots import plot
 from benchmarks.provenance import provenance
+from benchmarks.runs import run
 from benchmarks.tables import interval
 from benchmarks.unlearning import table
 from worker.r2f.config import Config

@@ -15,11 +15,12 @@ from worker.r2f.config import Config
 from worker.r2f.curvature import Curvature, Moment
 from worker.r2f.decoder import assemble, depth_of, spectrum
 from worker.r2f.examples import Example
-from worker.r2f.forward import span_logits
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import Sketcher, random_factors, visiting
 from worker.r2f.language import LanguageModel
+from worker.r2f.linearise import Linearisation, Linearise, NonFiniteGradientError
 from worker.r2f.lowrank import LowRank
-from worker.r2f.path import Forgetting, Linearisation, Linearise, NonFiniteGradientError, Step, Walker
+from worker.r2f.path import Step, Walker
 from worker.r2f.sites import Site
 
 
@@ -37,7 +38,7 @@ class ExactGradient(Linearise):
             fresh, known = LowRank(d[some].T, x[some]), gradient.get(site.name)
             gradient[site.name] = collapsed(known.plus(fresh) if known else fresh)  # a shared opening comes apart
 
-        with torch.enable_grad(), visiting(self._lm.model, self._lm.sites, visit):
+        with visiting(self._lm.model, self._lm.sites, visit):
             answer, pull = _backward(self._lm, views)
         if not all(part.left.isfinite().all() and part.right.isfinite().all() for part in gradient.values()):
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
@@ -59,7 +60,7 @@ class LoraGradient(Linearise):
 
     def __call__(self, views: Forgetting) -> Linearisation:
         sites, sketcher = self._lm.sites, Sketcher(self._factors)
-        with torch.enable_grad(), visiting(self._lm.model, sites, sketcher):
+        with visiting(self._lm.model, sites, sketcher):
             answer, pull = _backward(self._lm, views)
         taken = sketcher.sketches
         if not all((sketch.y.sum() + sketch.z.sum()).isfinite() for sketch in taken.values()):
@@ -72,11 +73,10 @@ class LoraGradient(Linearise):
 
 def _backward(lm: LanguageModel, views: Forgetting) -> tuple[Tensor, float]:
     """p(answer) of every view (n,) and the loss's pull, as R2F takes them; gradients reach whoever visits."""
-    logits = span_logits(lm.model, views.batch)
-    pull = views.backward(logits)
+    answer, pull = views.differentiate(lm)
     if not pull.isfinite():
         raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-    return views.answer(logits), float(pull)
+    return answer, float(pull)
 
 
 def collapsed(part: LowRank) -> LowRank:

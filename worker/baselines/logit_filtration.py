@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from worker.baselines.sequences import kept_chunks
 from worker.baselines.task import Intervention, Task
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.forward import span_logits
-from worker.r2f.path import Forgetting
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from worker.r2f.banks import invented
 from worker.r2f.banks.spans import PARTICLES
 from worker.r2f.config import Config
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
-from worker.r2f.path import Forgetting
 from worker.r2f.text import Prompt, holds, normalised
 
 SAMPLES = 3  # sampled replies to each question, beside the greedy one

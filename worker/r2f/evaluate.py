@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from worker.r2f.drift import Drift, DriftBatch, Generic
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
 from worker.r2f.neighbours import Neighbour
-from worker.r2f.path import Forgetting
 from worker.r2f.text import Prompt, holds, normalised
 from worker.r2f.views import View
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from worker.r2f.config import Config
 from worker.r2f.examples import Example
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
-from worker.r2f.path import Forgetting
 from worker.r2f.text import Form, find_answer
 from worker.r2f.views import View, Views
 

@@ -70,7 +70,7 @@ class Regressions:
         return {"regression": self._full(site, sketch(x, d, self.factors(site)))}
 
     def __call__(self, sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[str, LowRank]:
-        """Decode every site's gradient, cut to the rank 2r of the spectral decoder's output (see worker.r2f.path)."""
+        """Decode every site's gradient, cut to the spectral decoder's rank 2r (see worker.r2f.linearise)."""
         decoded = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)

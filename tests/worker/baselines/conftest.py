@@ -15,9 +15,9 @@ from worker.r2f.calibration import neighbour_curvature
 from worker.r2f.config import Config
 from worker.r2f.drift import DriftBatch
 from worker.r2f.examples import Example, collate
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.forward import span_logits
 from worker.r2f.language import LanguageModel
-from worker.r2f.path import Forgetting
 from worker.r2f.text import Form, Prompt
 
 PLACES = ("aland", "borea", "corvo", "delos", "ember", "faroe", "gozo", "hydra")

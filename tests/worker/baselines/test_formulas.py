@@ -23,9 +23,9 @@ from worker.baselines.sku import SKU, mismatched
 from worker.baselines.task import Task, Unlearned
 from worker.r2f.adaptation import Adaptation
 from worker.r2f.finetuning import DivergedError, Training, train
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
 from worker.r2f.lowrank import LowRank
-from worker.r2f.path import Forgetting
 
 
 def _logs(*values: float) -> torch.Tensor:

@@ -8,7 +8,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
+from worker.r2f import forgetting
 from worker.r2f.examples import Batch, Example, collate, demoted_mask
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.forward import span_logits
 from worker.r2f.gradients import (
     Factors,
@@ -20,8 +22,8 @@ from worker.r2f.gradients import (
     sketch,
     visiting,
 )
+from worker.r2f.language import LanguageModel
 from worker.r2f.losses import softened
-from worker.r2f.path import Forgetting
 from worker.r2f.sites import MODULES, NoSitesError, find_sites
 
 RANK = 4
@@ -82,6 +84,30 @@ def test_a_few_rows_of_a_batch_are_what_they_were(model: PreTrainedModel) -> Non
     assert few.batch.rows.tolist() == [0, 0, 1, 1]
     assert few.batch.firsts.tolist() == [0, 2]
     assert Forgetting(batch, demoted).few(9).batch.ids.shape == batch.ids.shape
+
+
+def test_views_that_fill_more_than_one_pass_add_up_to_the_same(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, sites = LanguageModel(model, None, 64), find_sites(model)  # type: ignore[arg-type]
+    views = Forgetting(*_batch(OPENING))
+
+    def taken() -> tuple[torch.Tensor, torch.Tensor, dict[str, Sketch], torch.Tensor, torch.Tensor]:
+        sketcher = Sketcher(_factors(model))
+        with visiting(model, sites, sketcher):
+            answer, pull = views.differentiate(lm)
+        return answer, pull, sketcher.sketches, views.measure(lm), views.whole_answer(lm)
+
+    whole = taken()
+    monkeypatch.setattr(forgetting, "AT_ONCE", 2 * views.batch.ids.shape[1])
+    assert [len(part.batch.ids) for part in views.parts()] == [2, 1]
+    apart = taken()
+    torch.testing.assert_close(apart[:2] + apart[3:], whole[:2] + whole[3:])
+    for name, sketch_ in whole[2].items():
+        torch.testing.assert_close(apart[2][name].y, sketch_.y)
+        torch.testing.assert_close(apart[2][name].z, sketch_.z)
+    monkeypatch.setattr(forgetting, "AT_ONCE", 1)  # a view that is longer than a pass goes alone
+    assert [len(part.batch.ids) for part in views.parts()] == [1, 1, 1]
 
 
 def test_hooks_find_the_gradients_of_a_peft_lora_model(any_family: PreTrainedModel) -> None:

@@ -5,8 +5,8 @@ import torch
 
 from worker.r2f.calibration import log_odds
 from worker.r2f.examples import Example, collate, demoted_mask
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.losses import ascent, softened, uniform, unlearning_loss
-from worker.r2f.path import Forgetting
 
 
 def _logits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

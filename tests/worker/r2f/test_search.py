@@ -5,9 +5,11 @@ import math
 import torch
 
 from worker.r2f.examples import Example, collate, demoted_mask
+from worker.r2f.forgetting import Forgetting
+from worker.r2f.linearise import Linearisation
 from worker.r2f.losses import softened
 from worker.r2f.lowrank import LowRank
-from worker.r2f.path import MAX_TRIES, Forgetting, Linearisation, first_step, search_step
+from worker.r2f.search import MAX_TRIES, first_step, search_step
 
 
 def test_a_log_linear_answer_is_hit_by_the_second_secant() -> None:

@@ -1,0 +1,142 @@
+"""What is measured of an update on one fact: forgetting, what it costs, and how long it lasts."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+
+import torch
+
+from benchmarks.cases import TOKENS, Case, which_answered
+from worker import pipeline
+from worker.errors import NoStep
+from worker.loading import Loaded
+from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.config import Config
+from worker.r2f.curvature import Curvature
+from worker.r2f.evaluate import sit_exam
+from worker.r2f.examples import Example
+from worker.r2f.forgetting import Forgetting
+from worker.r2f.forward import span_logits
+from worker.r2f.identity import identity
+from worker.r2f.knowledge import Knowledge
+from worker.r2f.linearise import Linearisation
+from worker.r2f.quantisation import QUANTISERS, quantised
+from worker.r2f.relearning import Attack, relearn
+from worker.r2f.text import holds
+from worker.r2f.views import View
+
+SAMPLES = 4  # sampled replies to each view
+ATTACK = Attack()
+Row = dict[str, object]
+
+
+def walked(
+    loaded: Loaded,
+    case: Case,
+    curvature: Curvature,
+    known: Knowledge,
+    linearise: Callable[[Forgetting], Linearisation],
+    config: Config,
+    *,
+    whole: bool,
+) -> Row:
+    """R2F's path along some gradients, compressed and measured.
+
+    Args:
+        whole: sampled replies, rounding and relearning too, which take most of the time.
+    """
+    started = time.perf_counter()
+    try:
+        path = pipeline.unlearn(loaded, curvature, known, linearise, config, lambda stage, fraction: None)
+    except NoStep:
+        return {"failed": "NoStep"}
+    update, _ = pipeline.shrink(loaded, curvature, path, config)
+    row: Row = {"seconds": time.perf_counter() - started, "rounds": len(path.steps)}
+    row |= judged(loaded, case, update)
+    return row | lasting(loaded, case, update) if whole else row
+
+
+def lasting(
+    loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
+) -> Row:
+    """Sampled replies, rounding, and relearning; an intervention without an update leaves nothing to fine-tune."""
+    row = sampled(loaded, case, update, intervention) | rounded(loaded, case, update, intervention)
+    return row | relearned(loaded, case, update) if update else row
+
+
+def judged(
+    loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
+) -> Row:
+    """Greedy forgetting and what it costs, with an update in force and whatever is entered beside it."""
+    lm = loaded.lm
+    with ExitStack() as stack:
+        stack.enter_context(intervention())
+        stack.enter_context(Adaptation(lm.model, lm.sites)).use(update)
+        after = sit_exam(lm, case.exam)
+        drift = case.exam.drift
+        with torch.no_grad():
+            alike = identity(drift.reference, span_logits(lm.model, drift.batch).log_softmax(-1))
+    pairs = zip(case.exam.base.held_out, after.held_out, strict=True)
+    success = [not now.hit for before, now in pairs if before.hit]
+    near = [now.hit for base, now in zip(case.exam.base.neighbours, after.neighbours, strict=True) if base.hit]
+    return {
+        "success": mean(success),
+        "success_worst": float(all(success)),
+        "answer_max": max(after.answer, default=None),
+        "neighbours": mean(near),
+        "kl": after.drift.kl_mean,
+        "agreement": after.drift.agreement,
+        "similarity": alike.similarity,
+    }
+
+
+def sampled(
+    loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
+) -> Row:
+    """The share of views that no sampled reply answers."""
+    with ExitStack() as stack:
+        stack.enter_context(intervention())
+        stack.enter_context(Adaptation(loaded.lm.model, loaded.lm.sites)).use(update)
+        prompts = [view.prompt for view in case.views for _ in range(SAMPLES)]
+        said = loaded.lm.samples(prompts, TOKENS, seed=case.config.seed)
+    silent = [
+        not any(holds(reply, view.answers) for reply in said[n * SAMPLES : (n + 1) * SAMPLES])
+        for n, view in enumerate(case.views)
+    ]
+    return {"success_sampled": mean(silent)}
+
+
+def rounded(
+    loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
+) -> Row:
+    """Forgetting after the merged weights are rounded, of the views that the rounded base model answers."""
+    row: Row = {}
+    for name, before in case.rounded.items():
+        weights = quantised(loaded.lm.model, loaded.lm.sites, update, QUANTISERS[name])
+        said = which_answered(loaded, case.views, weights, intervention())
+        row[f"success_{name}"] = mean([not now for base, now in zip(before, said, strict=True) if base])
+    return row
+
+
+def relearned(loaded: Loaded, case: Case, update: Update) -> Row:
+    """The share of views that come back when the target's own views, or other facts, are taught."""
+    return {
+        "rap": attacked(loaded, case.views, update, case.known.examples),
+        "benign": attacked(loaded, case.views, update, case.kept.examples),
+    }
+
+
+def attacked(loaded: Loaded, views: Sequence[View], update: Update, examples: Sequence[Example]) -> float | None:
+    """The share of views that are answered after fine-tuning on examples."""
+    if not examples:
+        return None
+    again = relearn(loaded.lm, update, examples, ATTACK)
+    with Adaptation(loaded.lm.model, loaded.lm.sites) as adaptation:
+        adaptation.use(again)
+        return mean(which_answered(loaded, views))
+
+
+def mean(values: Sequence[bool | float]) -> float | None:
+    """The mean; None of nothing."""
+    return statistics.mean(map(float, values)) if values else None

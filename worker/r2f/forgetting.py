@@ -1,0 +1,103 @@
+"""What is to be forgotten: the training views as one batch, their p(answer), and the loss that takes it down."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.r2f.examples import Batch, Example, collate, demoted_mask
+from worker.r2f.forward import span_logits
+from worker.r2f.language import LanguageModel
+from worker.r2f.losses import Loss, softened
+
+AT_ONCE = 2048  # tokens of one pass, padding included; a backward pass keeps about 1.4 MB for each (SmolLM2-135M)
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """The training views as one batch, with what is demoted in them."""
+
+    batch: Batch
+    demoted: Tensor  # (S × V) bool
+
+    @classmethod
+    def of(cls, lm: LanguageModel, examples: Sequence[Example]) -> "Forgetting":
+        vocabulary = lm.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
+        return cls(collate(examples, lm.pad, lm.device, lm.opening), demoted_mask(examples, vocabulary, lm.device))
+
+    def few(self, count: int) -> "Forgetting":
+        """About so many of the views, evenly chosen."""
+        n = len(self.batch.ids)
+        return self._of(torch.arange(0, n, -(-n // count), device=self.batch.ids.device))
+
+    def answer(self, logits: Tensor) -> Tensor:
+        """p(answer) of every view (n,): the mass on the tokens that may start the answer where its span begins."""
+        firsts = self.batch.firsts
+        return (torch.softmax(logits.detach()[firsts], dim=-1) * self.demoted[firsts]).sum(-1)
+
+    def even(self, logits: Tensor) -> Tensor:
+        """Weights of the loss at every span position (S,).
+
+        The softened loss pushes a position's log-odds by its p. A span's later tokens are often sure once the first is
+        given, and would take over: here none counts for more than its view's first token does.
+        """
+        p = (torch.softmax(logits, dim=-1) * self.demoted).sum(-1)  # (S,)
+        share = (p[self.batch.firsts][self.batch.rows] / p.clamp_min(1e-30)).clamp(max=1)
+        return self.batch.weights * share
+
+    def parts(self) -> Iterator["Forgetting"]:
+        """The views in order, as many at a time as one pass takes, one at least."""
+        n, length = self.batch.ids.shape
+        room = max(1, AT_ONCE // length)
+        if n <= room:
+            yield self
+            return
+        for first in range(0, n, room):
+            yield self._of(torch.arange(first, min(first + room, n), device=self.batch.ids.device))
+
+    def backward(self, logits: Tensor, loss: Loss = softened) -> Tensor:
+        """Backpropagate the unlearning loss from logits (S × V) that carry a graph.
+
+        Returns:
+            How fast the loss falls when the log-odds of all that is demoted fall together, a scalar.
+        """
+        logits.retain_grad()
+        whole = (loss(logits, self.batch.tokens, self.demoted) * self.even(logits.detach())).sum()
+        whole.backward()  # type: ignore[no-untyped-call]
+        assert logits.grad is not None
+        return (logits.grad * self.demoted).sum()
+
+    def differentiate(self, lm: LanguageModel, loss: Loss = softened) -> tuple[Tensor, Tensor]:
+        """Backpropagate the unlearning loss of all views, part after part; whoever visits the sites adds up.
+
+        Returns:
+            p(answer) of every view (n,), and what `backward` returns.
+        """
+        answers, pulls = [], []
+        with torch.enable_grad():
+            for part in self.parts():
+                logits = span_logits(lm.model, part.batch)
+                pulls.append(part.backward(logits, loss))
+                answers.append(part.answer(logits))
+        return torch.cat(answers), torch.stack(pulls).sum()
+
+    def whole_answer(self, lm: LanguageModel) -> Tensor:
+        """The probability of every view's whole span (n,), token after token."""
+        return torch.cat([part._whole_answer(lm) for part in self.parts()])
+
+    @torch.no_grad()
+    def measure(self, lm: LanguageModel) -> Tensor:
+        """p(answer) of every view (n,), from forward passes alone."""
+        return torch.cat([part.answer(span_logits(lm.model, part.batch)) for part in self.parts()])
+
+    @torch.no_grad()
+    def _whole_answer(self, lm: LanguageModel) -> Tensor:
+        logs = torch.log_softmax(span_logits(lm.model, self.batch), dim=-1)
+        taken = logs.gather(-1, self.batch.tokens[:, None]).squeeze(-1)  # (S,)
+        return torch.zeros(len(self.batch.ids), device=logs.device).index_add_(0, self.batch.rows, taken).exp()
+
+    def _of(self, rows: Tensor) -> "Forgetting":
+        """Some of the views, in order."""
+        spans = torch.isin(self.batch.rows, rows)
+        return Forgetting(self.batch.only(rows, spans), self.demoted[spans])

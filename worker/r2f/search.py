@@ -1,0 +1,77 @@
+"""How far to step along a direction, from forward passes alone."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.r2f.linearise import Linearisation
+from worker.r2f.lowrank import LowRank
+
+MAX_TRIES = 5  # forward passes of one step search
+PROGRESS = 0.8  # of the largest p(answer) that must be left for a step to count that does not reach its goal
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A step that was tried, and the largest p(answer) after it."""
+
+    step: float
+    answer: Tensor
+
+    @property
+    def worst(self) -> float:
+        return float(self.answer.max())
+
+
+def search_step(measure: Callable[[float], Tensor], first: float, start: float, goal: float) -> tuple[Trial, int]:
+    """Find a step after which the largest p(answer) lies in [goal / 10, 1.2 · goal], by secants in log p.
+
+    Args:
+        measure: p(answer) of every view for a step.
+        first: the step to try first.
+        start: the largest p(answer) without a step.
+        goal: the largest p(answer) wanted.
+
+    Returns:
+        The accepted trial (the deepest of those tried, when none reached the goal) and the number of forward passes. A
+        search ends early where a longer step leaves more than a shorter one did.
+    """
+    low, high = (0.0, math.log(start)), None
+    wanted, step = math.log(goal / 2), first
+    trials: list[Trial] = []
+    for _ in range(MAX_TRIES):
+        trial = Trial(step, measure(step))
+        trials.append(trial)
+        if goal / 10 <= trial.worst <= 1.2 * goal:
+            return trial, len(trials)
+        best = min(trials, key=lambda t: t.worst)
+        if trial.worst > goal and best is not trial and best.step < step and best.worst <= PROGRESS * start:
+            return best, len(trials)  # the way has bent: the rest of it is for the next round, along a new gradient
+        here = (step, math.log(max(trial.worst, 1e-30)))
+        if trial.worst > goal:
+            low = here
+        else:
+            high = here
+        if high is not None:
+            share = (low[1] - wanted) / (low[1] - high[1])
+            step = low[0] + (high[0] - low[0]) * min(max(share, 0.1), 0.9)
+        else:
+            share = (math.log(start) - wanted) / max(math.log(start) - here[1], 1e-3)
+            step *= min(max(share, 1.3), 4.0)
+    deep_enough = [trial for trial in trials if trial.worst <= 1.2 * goal]
+    # the gentlest step that reaches the goal, else the one that came closest to it
+    chosen = min(deep_enough, key=lambda t: t.step) if deep_enough else min(trials, key=lambda t: t.worst)
+    return chosen, len(trials)
+
+
+def first_step(at: Linearisation, direction: dict[str, LowRank], goal: float) -> float:
+    """The step that takes p(answer) to half the goal if all views' log-odds fell together in a straight line.
+
+    Log-odds follow a step more evenly than the loss does, whose slope vanishes with p.
+    """
+    slope = sum(at.gradient[name].inner(direction[name]) for name in direction)
+    height = torch.logit(at.answer.max().clamp(max=1 - 1e-6)) - math.log(goal / 2)
+    return float(height) * at.pull / max(slope, 1e-30)
