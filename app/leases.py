@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from app import audit, clock
 from app.database import Database
-from app.deletions import TRANSITIONS, Event, progress
 from app.errors import LeaseLost, RunCanceled, SealBroken
 from app.models import Artefact, ArtefactKind, Deletion, Outcome, Stage, Status
 from app.report import Report
@@ -22,6 +21,7 @@ from app.schemas import DeletionRequest
 from app.sealing import Sealer
 from app.settings import Settings
 from app.storage import Stored
+from app.transitions import TRANSITIONS, Event, progress
 
 LONGEST_WAIT = 600.0  # seconds until a deferred deletion is tried again
 _CLAIMED = (

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.deletions import TRANSITIONS, Event
 from app.errors import (
     BodyTooLarge,
     CrossSite,
@@ -30,8 +29,9 @@ from app.errors import (
 from app.openapi_examples import EXAMPLES as ANSWERS
 from app.openapi_examples import TEXTS
 from app.openapi_requests import REQUESTS
+from app.problem_views import ProblemView
 from app.problems import MEDIA_TYPE
-from app.views import ProblemView
+from app.transitions import TRANSITIONS, Event
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -32,8 +32,8 @@ from app.errors import (
     UnknownField,
     UnknownParameter,
 )
+from app.problem_views import FieldProblem, ProblemView
 from app.schemas import ABOUT_TAG, PASSAGE_TAG, PROMPT_TAG
-from app.views import FieldProblem, ProblemView
 
 Answer = Callable[[Request, Problem], Response]
 MEDIA_TYPE = "application/problem+json"

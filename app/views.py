@@ -1,6 +1,5 @@
 """What the service answers with."""
 
-import builtins
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from app import clock
 from app.access import Caller, Scope
 from app.deadlines import ExtensionReason, is_overdue
-from app.errors import Problem
 from app.models import Deletion, LegalBasis, Outcome, ServedModel, Stage, Status, WorkerProcess, WorkerState
 from app.waiting import Waiting, waiting_for
 
@@ -252,43 +250,6 @@ class Readiness(View):
         "artefact store and, if asked for, a worker."
     )
     workers: list[WorkerView] = Field(description="Every worker of the last day; none for who shows no key.")
-
-
-class FieldProblem(View):
-    """One field of the request that is wrong; its value is never repeated."""
-
-    field: str
-    type: str
-    detail: str
-
-
-class ProblemView(View):
-    """RFC 9457 problem details."""
-
-    type: str = Field(description="Stable name of the problem; GET it for what it means.")
-    title: str
-    status: int
-    detail: str | None = None
-    errors: list[FieldProblem] | None = None
-
-
-class ProblemType(View):
-    """A kind of problem."""
-
-    title: str
-    status: int
-    type: str
-
-    @classmethod
-    def of(cls, problem: "builtins.type[Problem]") -> "ProblemType":
-        """The class as callers see it."""
-        return cls(type=problem.uri(), title=problem.title(), status=problem.status)
-
-
-class ProblemTypes(View):
-    """Every kind of problem."""
-
-    items: list[ProblemType]
 
 
 class CommitmentView(View):

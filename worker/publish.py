@@ -5,11 +5,11 @@ import zipfile
 from collections.abc import Mapping
 from typing import Protocol
 
-from app.deletions import Event
 from app.leases import Claim, Completion
 from app.models import ArtefactKind, Outcome
 from app.report import Report, VerdictKind
 from app.storage import Store
+from app.transitions import Event
 
 ZIP_NAME = "adapter.zip"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip knows: the same files make the same bytes

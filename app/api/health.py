@@ -9,8 +9,9 @@ from app import errors
 from app.api.deps import MaybeCaller, TheServices
 from app.models import WorkerState
 from app.openapi import problems
+from app.problem_views import ProblemType, ProblemTypes
 from app.services import Services
-from app.views import Health, ProblemType, ProblemTypes, Readiness, WorkerView
+from app.views import Health, Readiness, WorkerView
 
 router = APIRouter(tags=["operations"])
 _OK = "ok"

@@ -11,8 +11,9 @@ from app.access import Caller, Scope
 from app.api.deps import TheCaller, TheId, TheServices
 from app.authentication import demand
 from app.dashboard.refusals import PageRoute
-from app.deletions import TRANSITIONS, Deletions, Event
+from app.deletions import Deletions
 from app.models import Deletion, Status
+from app.transitions import TRANSITIONS, Event
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute, default_response_class=HTMLResponse)
 

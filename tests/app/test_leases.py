@@ -9,13 +9,13 @@ from sqlalchemy import select, update
 
 from app import clock
 from app.access import LOCAL
-from app.deletions import TRANSITIONS, Event, progress
 from app.errors import LeaseLost, RunCanceled
 from app.leases import Completion, Leases
 from app.models import AuditEvent, Deletion, Outcome, Stage, Status
 from app.report import VerdictKind
 from app.schemas import DeletionRequest
 from app.services import Services
+from app.transitions import TRANSITIONS, Event, progress
 from tests.conftest import FRANCE, report_of
 
 MODEL = FRANCE["model"]

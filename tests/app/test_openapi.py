@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app import audit_views, certificate, errors, openapi_examples, report, views
+from app import audit_views, certificate, errors, openapi_examples, problem_views, report, views
 from app.certificate import check_signature
 from app.webhooks import views as webhook_views
 from tests.conftest import FRANCE
 
-ANSWERS = (views, audit_views, webhook_views, report, certificate)
+ANSWERS = (views, problem_views, audit_views, webhook_views, report, certificate)
 UNKNOWN = {"deletion_id", "webhook_id", "file", "plot"}  # what only a service with that record in it answers
 
 
@@ -81,7 +81,7 @@ def test_every_error_has_an_example_that_fits_its_status(schema):
             examples = response["content"]["application/problem+json"]["examples"]
             assert examples, (path, status)
             for name, example in examples.items():
-                problem = views.ProblemView.model_validate(example["value"])
+                problem = problem_views.ProblemView.model_validate(example["value"])
                 assert (problem.type, problem.status) == (f"/problems/{name}", int(status))
                 assert promised[problem.type] == problem.status
                 assert name in response["description"]

@@ -13,7 +13,6 @@ from sqlalchemy import select, update
 from app import clock
 from app import leases as fencing
 from app.access import LOCAL
-from app.deletions import Event
 from app.errors import LeaseLost, NotPurgeable, NotRetryable, Problem, RunCanceled
 from app.leases import Claim, Completion, Leases, claimable
 from app.models import Artefact, ArtefactKind, Deletion, Outcome, Status
@@ -21,6 +20,7 @@ from app.report import VerdictKind
 from app.schemas import DeletionRequest
 from app.services import build
 from app.settings import Settings
+from app.transitions import Event
 from tests.conftest import FRANCE, empty, report_of
 from tests.faults.conftest import RUNS
 
