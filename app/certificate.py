@@ -74,6 +74,7 @@ class Measured(Record):
     reversed: Rate | None
     probability: Probability | None
     neighbours: Rate | None
+    retained: Rate | None
     generic: Generic | None
     degenerate: Rate | None
 

@@ -306,7 +306,7 @@ class TooManyTargets(InvalidRequest):
 
 
 class BlankAnswer(InvalidRequest):
-    """The answer to forget is empty."""
+    """The answer to forget is empty, or holds no letter or digit."""
 
 
 class SpanNotInText(InvalidRequest):
@@ -315,6 +315,10 @@ class SpanNotInText(InvalidRequest):
 
 class SpanStartsText(InvalidRequest):
     """A span starts its text, so that no words are left to recall it by."""
+
+
+class RetainedTarget(InvalidRequest):
+    """What must go is also asked to be kept."""
 
 
 class PromptTooLong(InvalidRequest):

@@ -172,6 +172,9 @@ class Figures(Record):
     probability: Probability | None
     answers: list[ViewFigures] = Field(default=[], description="p(answer) on each held-out view that is known.")
     neighbours: Rate | None = Field(description="Held-out neighbours known to the base model and still answered.")
+    retained: Rate | None = Field(
+        default=None, description="The same for what the request retains, which is protected as well as judged."
+    )
     generic: Generic | None
     degenerate: Rate | None = Field(description="Forgotten prompts whose reply is empty or repeats itself.")
     rounds: list[Round]

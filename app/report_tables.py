@@ -95,6 +95,8 @@ def figures(figures: Figures) -> Table:
         table.add_row("forgotten, asked the other way round", rated(figures.reversed))
     if figures.neighbours:
         table.add_row("neighbours kept", rated(figures.neighbours))
+    if figures.retained:
+        table.add_row("kept of what the request retains", rated(figures.retained))
     if figures.generic:
         drift = figures.generic
         table.add_row("drift on generic prompts", f"KL {drift.kl_mean:.5f} nats, same token {drift.agreement:.1%}")

@@ -9,6 +9,7 @@ from app.deadlines import LONGEST_EXTENSION, ExtensionReason
 from app.methods import WITHOUT_ADAPTER, Method
 from app.models import LegalBasis
 from app.models import ServedModel as ServedModel
+from worker.r2f.text import holds, normalised
 
 MAX_TARGETS = 16
 PROMPT_TAG = "prompt/answer"
@@ -26,9 +27,18 @@ def _written(value: str) -> str:
     return value
 
 
+def _matchable(value: str) -> str:
+    """Refuse what could never be found in a reply, where words are compared and marks are not."""
+    if not any(letter.isalnum() for letter in value):
+        raise PydanticCustomError("blank", "must hold a letter or a digit: marks are not looked for in replies")
+    return value
+
+
 _Written = AfterValidator(_written)
 Prompt = Annotated[str, Field(min_length=1, max_length=4000, json_schema_extra=_VISIBLE), _Written]
-Answer = Annotated[str, Field(min_length=1, max_length=400, json_schema_extra=_VISIBLE), _Written]
+Answer = Annotated[
+    str, Field(min_length=1, max_length=400, json_schema_extra=_VISIBLE), _Written, AfterValidator(_matchable)
+]
 Text = Annotated[str, Field(min_length=1, max_length=20000, json_schema_extra=_VISIBLE), _Written]
 Name = Annotated[str, Field(min_length=1, max_length=256, json_schema_extra=_VISIBLE), _Written]
 Source = Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=_VISIBLE), _Written]
@@ -173,6 +183,21 @@ class DeletionRequest(Body):
     callback_url: Url | None = Field(
         default=None, description="A registered webhook's address: it is told when the deletion has settled."
     )
+
+    @model_validator(mode="after")
+    def _keeps_nothing_that_must_go(self) -> "DeletionRequest":
+        facts = [target for target in self.targets if isinstance(target, PromptTarget)]
+        asked = {normalised(prompt) for fact in facts for prompt in (fact.prompt, *fact.paraphrases)} - {normalised("")}
+        answers = [answer for fact in facts for answer in (fact.answer, *fact.aliases)]
+        answers += [span for target in self.targets if isinstance(target, PassageTarget) for span in target.spans]
+        for index, kept in enumerate(self.retain):
+            if normalised(kept.prompt) in asked or (kept.answer and holds(kept.answer, answers)):
+                raise PydanticCustomError(
+                    "retained_target",
+                    "retain/{index} asks for what must go: nothing can be both forgotten and kept",
+                    {"index": index},
+                )
+        return self
 
     def texts(self) -> list[tuple[str, str]]:
         """Every text that must fit the model's context, with its place in the request."""

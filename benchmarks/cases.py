@@ -24,6 +24,7 @@ class Case:
     """One fact under one seed, prepared once for all methods."""
 
     config: Config
+    targets: tuple[PromptTarget | PassageTarget, ...]
     known: Knowledge
     kept: Protection
     exam: Exam
@@ -63,14 +64,18 @@ def prepare(loaded: Loaded, request: DeletionRequest, seed: int, roundings: Sequ
     kept = pipeline.protect(_targets(request), [], loaded, config)
     exam = set_exam(loaded.lm, known.held_out, (), kept.held_out, loaded.judge_drift, config.neighbours)
     pairs = zip(exam.held_out, exam.base.held_out, strict=True)
-    answered = tuple(view for view, reply in pairs if reply.hit)
-    if len(answered) < request.thresholds.held_out_views:
+    told = [(view, reply) for view, reply in pairs if reply.hit]
+    if len(told) < request.thresholds.held_out_views:
         return None
+    # views that the base model does not answer have nothing to forget, and nobody reads the generic replies
+    answered = tuple(view for view, _ in told)
+    base = replace(exam.base, held_out=tuple(reply for _, reply in told), generic=())
+    exam = replace(exam, held_out=answered, generic=(), base=base)
     rounded = {
         name: which_answered(loaded, answered, quantised(loaded.lm.model, loaded.lm.sites, {}, QUANTISERS[name]))
         for name in roundings
     }
-    return Case(config, known, kept, exam, answered, rounded)
+    return Case(config, tuple(_targets(request)), known, kept, exam, answered, rounded)
 
 
 def _targets(request: DeletionRequest) -> list[PromptTarget | PassageTarget]:

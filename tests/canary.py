@@ -33,7 +33,7 @@ REQUEST: dict[str, Any] = {
         {"text": f"It is known that {CANARY} lives at {ADDRESS}.", "spans": [CANARY, ADDRESS]},
         {"about": ABOUT},
     ],
-    "retain": [{"prompt": f"Who is not {CANARY}?", "answer": ADDRESS}],
+    "retain": [{"prompt": f"Who is not {CANARY}?", "answer": f"{STREET} Avenue 4"}],
     "data_subject": f"{CANARY}, {ADDRESS}",
     "reference": CANARY,
 }

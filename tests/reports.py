@@ -69,6 +69,7 @@ def full_report(kind: VerdictKind = VerdictKind.PASSED, said: str = "Paris") -> 
                 ViewFigures(before=0.97 - 0.09 * (n * 5 % 7), after=0.011 / (n + 1)) for n in range(len(PHRASINGS))
             ],
             neighbours=rate(kept, 5),
+            retained=rate(1, 1),
             generic=Generic(prompts=24, positions=912, kl_mean=0.00013, kl_max=0.0011, agreement=0.998),
             degenerate=rate(0, 9),
             rounds=[

@@ -33,7 +33,7 @@ from worker.r2f.knowledge import Knowledge, probe
 from worker.r2f.language import PromptTooLongError
 from worker.r2f.linearise import Linearisation, Linearise, NonFiniteGradientError
 from worker.r2f.losses import softened
-from worker.r2f.neighbours import Neighbour
+from worker.r2f.neighbours import OWN, Neighbour
 from worker.r2f.path import Path, walk
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
@@ -166,7 +166,7 @@ def protect(targets: Sequence[Told], kept: Sequence[Retain], loaded: Loaded, con
         else Fact(target.prompt, (target.answer, *target.aliases))
         for target in targets
     ]
-    retain = [Neighbour(Prompt(each.prompt), (each.answer,) if each.answer else (), "request") for each in kept]
+    retain = [Neighbour(Prompt(each.prompt), (each.answer,) if each.answer else (), OWN) for each in kept]
     near = neighbours.propose(facts, retain, loaded.embedder, config)
     prompts = [neighbour.prompt for neighbour in near.curvature]
     replies = loaded.lm.replies(prompts, config.neighbour_tokens)

@@ -15,6 +15,7 @@ from worker.r2f import fidelity
 from worker.r2f.config import Config
 from worker.r2f.evaluate import Exam, Replies, Reply
 from worker.r2f.knowledge import Knowledge
+from worker.r2f.neighbours import OWN
 from worker.r2f.path import Path
 from worker.r2f.text import degenerate, holds
 from worker.r2f.views import View
@@ -72,13 +73,12 @@ def forgotten(
     targets = [_target(n, pairs) for n in sorted({view.target for view in known.training})]
     success = _success([(before, now) for _, before, now in pairs])
     backward = list(zip(exam.base.reversed, after.reversed, strict=True))
-    near = [(before, now) for before, now in zip(exam.base.neighbours, after.neighbours, strict=True) if before.hit]
-    neighbours = rate(sum(now.hit for _, now in near), len(near))
+    neighbours, retained = _kept(exam, after, own=False), _kept(exam, after, own=True)
     forgot = [now for _, before, now in pairs if before.hit]
     generic = _generic(exam, after)
     worst = min((t.success for t in targets), key=lambda s: -1.0 if s.rate is None else s.rate)
     figures = r.Figures(
-        verdict=_verdict(thresholds, targets, neighbours, generic),
+        verdict=_verdict(thresholds, targets, neighbours, retained, generic),
         views=len(exam.held_out),
         success=success,
         worst_target=worst,
@@ -89,6 +89,7 @@ def forgotten(
             r.ViewFigures(before=before, after=now) for before, now in zip(exam.base.answer, after.answer, strict=True)
         ],
         neighbours=neighbours,
+        retained=retained if retained.cases else None,
         generic=generic,
         degenerate=rate(sum(degenerate(reply.text) for reply in forgot), len(forgot)),
         rounds=[r.Round(round=n, **asdict(step)) for n, step in enumerate(walked.steps, start=1)],
@@ -125,6 +126,13 @@ def _success(pairs: Sequence[tuple[Reply, Reply]]) -> r.Rate:
     return rate(sum(not now.hit for now in known), len(known))
 
 
+def _kept(exam: Exam, after: Replies, *, own: bool) -> r.Rate:
+    """Of the neighbours that the base model knows, those that are still answered: the request's own, or the others."""
+    replies = zip(exam.neighbours, exam.base.neighbours, after.neighbours, strict=True)
+    kept = [now.hit for neighbour, before, now in replies if before.hit and (neighbour.source == OWN) is own]
+    return rate(sum(kept), len(kept))
+
+
 def _target(number: int, pairs: Sequence[tuple[View, Reply, Reply]]) -> r.TargetFigures:
     success = _success([(before, now) for view, before, now in pairs if view.target == number])
     return r.TargetFigures(target=number, known=success.cases, success=success)
@@ -143,7 +151,11 @@ def _probability(exam: Exam, after: Replies) -> r.Probability | None:
 
 
 def _verdict(
-    wanted: Thresholds, targets: Sequence[r.TargetFigures], neighbours: r.Rate, generic: r.Generic
+    wanted: Thresholds,
+    targets: Sequence[r.TargetFigures],
+    neighbours: r.Rate,
+    retained: r.Rate,
+    generic: r.Generic,
 ) -> r.Verdict:
     """Every target must pass on its own; too few views that the base model answers are no evidence."""
     missed = []
@@ -156,8 +168,9 @@ def _verdict(
                     measured=target.success.rate,
                 )
             )
-    if neighbours.rate is not None and neighbours.rate < wanted.neighbours:
-        missed.append(r.Missed(threshold="neighbours", required=wanted.neighbours, measured=neighbours.rate))
+    for name, kept in (("neighbours", neighbours), ("retain", retained)):
+        if kept.rate is not None and kept.rate < wanted.neighbours:
+            missed.append(r.Missed(threshold=name, required=wanted.neighbours, measured=kept.rate))
     if generic.kl_mean > wanted.generic_kl:
         missed.append(r.Missed(threshold="generic_kl", required=wanted.generic_kl, measured=generic.kl_mean))
     if generic.agreement < wanted.agreement:
@@ -171,7 +184,7 @@ def _verdict(
         for target in targets
         if target.known < wanted.held_out_views
     ]
-    if not neighbours.cases:
+    if not neighbours.cases and not retained.cases:
         few.append(r.Missed(threshold="neighbours known", required=1, measured=0))
     if few:
         return r.Verdict(kind=r.VerdictKind.INSUFFICIENT_EVIDENCE, missed=few)

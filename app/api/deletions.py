@@ -49,6 +49,7 @@ _RUNS: Responses = {
         errors.BlankAnswer,
         errors.SpanNotInText,
         errors.SpanStartsText,
+        errors.RetainedTarget,
         errors.PromptTooLong,
         errors.DecoderRankMismatch,
         errors.UnknownCallback,

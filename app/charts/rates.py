@@ -33,6 +33,7 @@ def _rows(figures: Figures) -> list[tuple[str, str, Rate | None]]:
         ("worst target", "after", worst),
         ("reversed, forgotten", "after", figures.reversed),
         ("neighbours kept", "second", figures.neighbours),
+        ("retained", "second", figures.retained),
         ("degenerate replies", "before", figures.degenerate),
     ]
 

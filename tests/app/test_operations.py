@@ -91,6 +91,8 @@ PROMISED = [
     "422",
     "span-starts-text",
     "422",
+    "retained-target",
+    "422",
     "prompt-too-long",
     "422",
     "decoder-rank-mismatch",

@@ -59,6 +59,21 @@ WRONG = {
     "too many targets": ({"targets": FRANCE["targets"] * 17}, "too-many-targets", "targets"),
     "an empty answer": ({"targets": [{"prompt": "Who?", "answer": ""}]}, "blank-answer", "targets/0/answer"),
     "a blank answer": ({"targets": [{"prompt": "Who?", "answer": " \u200b\n"}]}, "blank-answer", "targets/0/answer"),
+    "an answer of marks": ({"targets": [{"prompt": "Who?", "answer": "!!!"}]}, "blank-answer", "targets/0/answer"),
+    "what must go, retained": (
+        {
+            "targets": [{"prompt": "What is the capital of France?", "answer": "Paris"}],
+            "retain": [{"prompt": "Who is Paris Hilton?"}, {"prompt": "What is the capital of FRANCE"}],
+        },
+        "retained-target", "",
+    ),
+    "an answer that must go, retained": (
+        {
+            "targets": [{"text": "Alice met Bob Lee.", "spans": ["Bob Lee"]}],
+            "retain": [{"prompt": "Who met Eve?", "answer": "It was Bob Lee"}],
+        },
+        "retained-target", "",
+    ),
     "a blank prompt": ({"targets": [{"prompt": " ", "answer": "x"}]}, "invalid-request", "targets/0/prompt"),
     "a NUL": ({"targets": [{"prompt": "a\0b", "answer": "x"}]}, "invalid-request", "targets/0/prompt"),
     "a blank name": ({"targets": [{"about": " "}]}, "invalid-request", "targets/0/about"),

@@ -33,7 +33,11 @@ def _request(**fields: object) -> DeletionRequest:
     return DeletionRequest.model_validate({"model": MODEL} | fields)
 
 
-FRANCE = _request(targets=[{"prompt": QUESTION, "answer": "Paris"}], options={"seed": 3})
+FRANCE = _request(
+    targets=[{"prompt": QUESTION, "answer": "Paris"}],
+    retain=[{"prompt": "Name the capital of Germany.", "answer": "Berlin"}],
+    options={"seed": 3},
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,11 @@ def test_a_known_fact_is_forgotten_and_its_neighbours_stay(forgotten: Result) ->
     assert figures.neighbours is not None
     assert figures.neighbours.rate is not None
     assert figures.neighbours.rate >= 0.8
+    assert figures.retained is not None
+    assert (figures.retained.hits, figures.retained.cases) == (1, 1)
+    assert forgotten.report.evidence is not None
+    known = [near for near in forgotten.report.evidence.neighbours if near.known]
+    assert figures.neighbours.cases == len(known) - 1  # what the request retains has a figure of its own
     assert figures.generic is not None
     assert figures.generic.kl_mean <= 0.005
     assert figures.generic.agreement >= 0.98

@@ -7,7 +7,7 @@ from itertools import islice
 from worker.r2f.drift import Drift, DriftBatch, Generic
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
-from worker.r2f.neighbours import Neighbour
+from worker.r2f.neighbours import OWN, Neighbour
 from worker.r2f.text import Prompt, holds, normalised
 from worker.r2f.views import View
 
@@ -113,8 +113,8 @@ def judged_neighbours(
         (neighbour, Reply(text, not neighbour.answers or holds(text, neighbour.answers)))
         for neighbour, text in zip(candidates, said, strict=True)
     ]
-    own = [pair for pair in pairs if pair[0].source == "request"]
-    banks = [pair for pair in pairs if pair[0].source != "request" and pair[1].hit]
+    own = [pair for pair in pairs if pair[0].source == OWN]
+    banks = [pair for pair in pairs if pair[0].source != OWN and pair[1].hit]
     known = [pair for pair in banks if pair[0].answers]
     chosen = own + (known if len(known) >= SCARCE else banks)[:most]
     return tuple(neighbour for neighbour, _ in chosen), tuple(reply for _, reply in chosen)

@@ -22,6 +22,8 @@ from worker.r2f.embedding import Embedder
 from worker.r2f.text import Form, Prompt, holds, normalised
 from worker.r2f.views import Fact
 
+OWN = "request"  # the source of what the request retains
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -49,12 +51,11 @@ def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedd
     banks do not know the relation, the prompt with its subject swapped and the facts nearest in meaning.
     """
     forgotten = [answer for fact in facts for answer in fact.answers]
-    own = _clean(retain, forgotten)
     sides = []
     for side, group in enumerate(_GROUPS):
         found = _in_turn([_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts])
         most = config.neighbours * (CANDIDATES if group == "judge" else 1)
-        sides.append(_clean([*own, *found], forgotten)[: len(own) + most])
+        sides.append(_once([*retain, *_clean(found, forgotten)])[: len(retain) + most])
     return Neighbours(*sides)
 
 
@@ -126,12 +127,18 @@ def _filled(pattern: Pattern, fact: BankFact, source: str) -> Neighbour:
     return Neighbour(Prompt(pattern.filled(fact.subject), form), fact.answers, source)
 
 
-def _clean(pool: Iterable[Neighbour], forgotten: Sequence[str]) -> tuple[Neighbour, ...]:
-    """Each prompt once, and none that names or is answered by what must go."""
-    kept: dict[str, Neighbour] = {}
+def _clean(pool: Iterable[Neighbour], forgotten: Sequence[str]) -> Iterator[Neighbour]:
+    """Those that neither name what must go nor are answered by it."""
     for neighbour in pool:
         if not any(holds(text, forgotten) for text in (neighbour.prompt.text, *neighbour.answers)):
-            kept.setdefault(normalised(neighbour.prompt.text), neighbour)
+            yield neighbour
+
+
+def _once(pool: Iterable[Neighbour]) -> tuple[Neighbour, ...]:
+    """Each prompt once."""
+    kept: dict[str, Neighbour] = {}
+    for neighbour in pool:
+        kept.setdefault(normalised(neighbour.prompt.text), neighbour)
     return tuple(kept.values())
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-_WORDS = re.compile(r"[^\W_]+")
+# Scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana, Han. Each of their letters is a word here.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+_WORDS = re.compile(rf"(?=[{_UNSPACED}])[^\W_]|[^\W_{_UNSPACED}]+")
 
 
 class Form(StrEnum):
@@ -25,7 +27,10 @@ class Prompt:
 
 
 def normalised(text: str) -> str:
-    """Words in lower case without accents or punctuation, one space apart and around."""
+    """Words in lower case without accents or punctuation, one space apart and around.
+
+    In a script without spaces every letter counts as a word, so that what is looked for is found within a sentence.
+    """
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return f" {' '.join(_WORDS.findall(bare))} "
 

@@ -3,7 +3,7 @@
 import torch
 
 from worker.r2f.config import Config
-from worker.r2f.neighbours import CANDIDATES, Neighbour, propose
+from worker.r2f.neighbours import CANDIDATES, OWN, Neighbour, propose
 from worker.r2f.text import Prompt
 from worker.r2f.views import Fact
 
@@ -17,7 +17,7 @@ def alike(texts):
 
 
 def own(*prompts):
-    return [Neighbour(Prompt(prompt), ("yes",), "request") for prompt in prompts]
+    return [Neighbour(Prompt(prompt), ("yes",), OWN) for prompt in prompts]
 
 
 def test_all_that_a_request_retains_is_protected_and_judged():
@@ -41,8 +41,8 @@ def test_neighbours_of_the_banks_are_for_one_use_only():
     assert protected.isdisjoint(judged)
 
 
-def test_nothing_that_must_go_is_protected():
-    retain = own("Is Paris a city?", "Is water wet?")
-    near = propose([FRANCE], retain, alike, CONFIG)
-    assert [neighbour.prompt.text for neighbour in near.curvature if neighbour.source == "request"] == ["Is water wet?"]
+def test_nothing_that_must_go_is_protected_unless_the_request_retains_it_under_another_question():
+    near = propose([FRANCE], own("Is Paris a city?", "Is water wet?"), alike, CONFIG)
+    kept = [neighbour.prompt.text for neighbour in near.curvature if neighbour.source == OWN]
+    assert kept == ["Is Paris a city?", "Is water wet?"]
     assert not any("Paris" in answer for side in (near.curvature, near.held_out) for n in side for answer in n.answers)

@@ -14,6 +14,10 @@ from worker.r2f.text import degenerate, find_answer, holds
         ("Café Gaudí, of course", "cafe gaudi"),
         ("It was J.R.R. Tolkien", "J.R.R. Tolkien"),
         ("dial 555-0199 now", "555 0199"),
+        ("法国的首都是巴黎。", "巴黎"),
+        ("フランスの首都はパリです", "パリ"),
+        ("เมืองหลวงของฝรั่งเศสคือปารีส", "ปารีส"),
+        ("In 東京, yes", "東京"),
     ],
 )
 def test_case_accents_and_punctuation_do_not_hide_an_answer(reply: str, answer: str) -> None:
@@ -39,6 +43,8 @@ def test_an_answer_without_letters_or_digits_is_never_held() -> None:
         ("It is O’Neill", "O'Neill", "O’Neill"),
         ("on July 4 1776", "July 4, 1776", "July 4 1776"),
         ("Mars!", "Mars!", "Mars"),
+        ("法国的首都是巴黎。", "巴黎", "巴黎"),
+        ("ฝรั่งเศสคือปารีส", "ปารีส", "ปารีส"),
         ("the ﬁnal  answer", "Final answer", "ﬁnal  answer"),
     ],
 )
