@@ -175,7 +175,7 @@ class Deletion(Base):
         Index("ix_deletions_tenant_model_id", "tenant", "model", "id"),
         Index("ix_deletions_tenant_model_status_id", "tenant", "model", "status", "id"),
         Index("ix_deletions_tenant_reference_hash_id", "tenant", "reference_hash", "id"),
-        Index("ix_deletions_tenant_subject_hash", "tenant", "subject_hash"),
+        Index("ix_deletions_tenant_subject_hash_id", "tenant", "subject_hash", "id"),
         Index("ix_deletions_due", "status", "due_at", "purged_at", "tenant", "model", "id"),
         Index("ix_deletions_finished", "status", "purged_at", "finished_at"),
     )

@@ -33,7 +33,7 @@ MODEL = "smollm2-135m-instruct"
 LIMIT = 20
 _COLUMNS = (
     "id, tenant, model, status, progress, attempt, cancel_requested, approved, lease_token, created_at, updated_at, "
-    "due_at, legal_basis, target_count, reference_hash, wrapped_key, sealed_payload"
+    "due_at, legal_basis, target_count, reference_hash, subject_hash, wrapped_key, sealed_payload"
 )
 # One in a thousand waits, one in a thousand has failed, the rest is done; each with a request of the usual size.
 _STATUS = "CASE n % 1000 WHEN 0 THEN 'queued' WHEN 1 THEN 'failed' ELSE 'completed' END"
@@ -42,13 +42,14 @@ _SQLITE = f"""
     INSERT INTO deletions ({_COLUMNS})
     SELECT 'del_' || printf('%032x', n), 'default', '{MODEL}', {_STATUS}, 1.0, 1, 0, 0, 1,
         '2026-01-01 00:00:00', '2026-01-01 00:00:00', '2026-02-01 00:00:00', 'other', 1,
-        printf('%064x', n / 10), randomblob(60), randomblob(400)
+        printf('%064x', n / 10), printf('%064x', n / 10), randomblob(60), randomblob(400)
     FROM numbers"""
 _POSTGRES = f"""
     INSERT INTO deletions ({_COLUMNS})
     SELECT 'del_' || lpad(to_hex(n), 32, '0'), 'default', '{MODEL}', {_STATUS}, 1.0, 1, false, false, 1,
         '2026-01-01Z', '2026-01-01Z', '2026-02-01Z', 'other', 1,
-        lpad(to_hex(n / 10), 64, '0'), decode(repeat('ab', 60), 'hex'), decode(repeat('cd', 400), 'hex')
+        lpad(to_hex(n / 10), 64, '0'), lpad(to_hex(n / 10), 64, '0'),
+        decode(repeat('ab', 60), 'hex'), decode(repeat('cd', 400), 'hex')
     FROM generate_series(1, :rows) AS numbers(n)"""
 
 
@@ -101,6 +102,7 @@ def cases(database: Database, settings: Settings, rows: int) -> dict[str, Callab
         ", overdue (1 in 500)": listing.Filter(DEFAULT_TENANT, due=Due.OVERDUE),
         ", not overdue": listing.Filter(DEFAULT_TENANT, due=Due.NOT_OVERDUE),
         ", overdue, status completed": listing.Filter(DEFAULT_TENANT, status=Status.COMPLETED, due=Due.OVERDUE),
+        ", due soon, none": listing.Filter(DEFAULT_TENANT, due=Due.SOON),
         ", overdue, model": listing.Filter(DEFAULT_TENANT, model=MODEL, due=Due.OVERDUE),
     }
     made = {
@@ -109,6 +111,7 @@ def cases(database: Database, settings: Settings, rows: int) -> dict[str, Callab
         for depth in (0.0, 0.5, 0.999)
     }
     made["page of a reference"] = page(0.0, listing.Filter(DEFAULT_TENANT, reference_hash=f"{rows // 20:064x}"))
+    made["page of a data subject"] = page(0.0, listing.Filter(DEFAULT_TENANT, subject_hash=f"{rows // 20:064x}"))
     made["sweep: end orphans"] = lambda: leases.end_orphans(now)
     made["sweep: find stale"] = lambda: leases.stale(MODEL, now, now, limit=1)
     made["sweep: next expiry"] = lambda: leases.next_expiry(now)
