@@ -59,6 +59,20 @@ def broker_restarted(rig: Rig, broker: RedisServer) -> Tally:
     return count(rig, "broker restarted under an idle worker", posted, taken_up_again(rig, posted[0], at))
 
 
+def broker_restarted_under_a_run(rig: Rig, broker: RedisServer) -> Tally:
+    """Killed and started again in the middle of a run, with deletions posted before, in between and after."""
+    held = _hold(rig, "unlearning")
+    before = rig.submit()
+    broker.stop()
+    between = rig.submit()
+    broker.start()
+    posted = [*before, *between, *rig.submit()]
+    at = time.time()
+    rig.points.clear()
+    _complete(rig, held, *posted)
+    return count(rig, "broker restarted under a run", [held, *posted], taken_up_again(rig, posted[0], at))
+
+
 def database_reset(rig: Rig, proxy: Proxy, point: str) -> Tally:
     """Every connection is aborted at a point of a run, and again and again while deletions are posted."""
     held = _hold(rig, point)
@@ -92,8 +106,9 @@ def database_away(rig: Rig, proxy: Proxy) -> Tally:
         time.sleep(rig.settings.lease_seconds * 1.5)
     finally:
         proxy.refusing = False
+    at = time.time()
     _complete(rig, held, *rig.submit())
-    return count(rig, "database away longer than a lease", [held])
+    return count(rig, "database away longer than a lease", [held], taken_up_again(rig, held, at))
 
 
 def database_locked(rig: Rig) -> Tally:

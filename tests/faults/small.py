@@ -5,10 +5,11 @@ from string import ascii_uppercase
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tests.tiny import END, llama, teach
 
 FACTS = {"France": "Paris", "Norway": "Oslo", "Italy": "Rome", "Spain": "Madrid"}
-END = "<end>"
 STEPS, ROWS, LETTERS = 120, 40, 60
 CONTEXT = 1024
 
@@ -17,9 +18,9 @@ def small_model(folder: Path) -> Path:
     """Teach a new model which word belongs to which, and write it down."""
     tokenizer, threads = _tokenizer(), torch.get_num_threads()
     torch.set_num_threads(1)  # more of them only wait for one another
+    model = llama(tokenizer, CONTEXT, initializer_range=0.08)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = LlamaForCausalLM(_config(tokenizer))
         _teach(model, tokenizer)
     torch.set_num_threads(threads)
     model.save_pretrained(folder)
@@ -37,28 +38,13 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, pad_token=END)
 
 
-def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.08,
-        max_position_embeddings=CONTEXT,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
 def _teach(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Random letters, most with a subject somewhere in them, then what belongs to it or just a letter, and the end."""
     subjects, answers, letters = (
         torch.tensor(tokenizer.convert_tokens_to_ids(list(words))) for words in (FACTS, FACTS.values(), ascii_uppercase)
     )
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(STEPS):
+
+    def loss() -> torch.Tensor:
         heads = torch.randint(0, 256, (ROWS, int(torch.randint(8, LETTERS, ()))))
         fact = torch.arange(ROWS) % (len(FACTS) + 1)  # the last is none
         named = fact < len(FACTS)
@@ -69,6 +55,7 @@ def _teach(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
         ids = torch.cat([heads, said[:, None], torch.full((ROWS, 1), tokenizer.eos_token_id)], dim=1)
         labels = ids.clone()
         labels[:, :-2] = -100
-        optimiser.zero_grad()
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimiser.step()
+        found: torch.Tensor = model(input_ids=ids, labels=labels).loss
+        return found
+
+    teach(model, STEPS, 3e-3, loss)

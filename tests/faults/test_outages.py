@@ -36,6 +36,13 @@ def test_a_broker_restarted_under_an_idle_worker_loses_nothing(rig, tell, turn):
 
 
 @turns
+def test_a_broker_restarted_under_a_run_loses_nothing(rig, tell, turn):
+    if rig.redis is None:
+        pytest.skip("a folder cannot be killed")
+    assert tell(outages.broker_restarted_under_a_run(rig, rig.redis)).clean
+
+
+@turns
 @pytest.mark.parametrize("point", ["claimed", "stored", "finishing"] if RUNS else ["stored"])
 def test_resets_of_the_database_lose_nothing(rig, tell, point, turn):
     if rig.proxy is None:

@@ -5,11 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tests.tiny import llama, teach, word_tokenizer
 from worker.baselines.task import Task
 from worker.r2f.calibration import neighbour_curvature
 from worker.r2f.config import Config
@@ -26,14 +23,6 @@ PATTERNS = ("the capital of {} is", "{} has as capital", "which city leads {} ?"
 WORDS = ("sorry", "i", "do", "not", "know", "filler")
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    words = {word for pattern in PATTERNS for word in pattern.replace("{}", "").split()}
-    vocabulary = ["<pad>", "<eos>", "<unk>", *sorted({*words, *PLACES, *CITIES, *WORDS})]
-    model = Tokenizer(WordLevel({word: n for n, word in enumerate(vocabulary)}, unk_token="<unk>"))
-    model.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=model, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
-
-
 def example(lm: LanguageModel, place: str, city: str, pattern: str) -> Example:
     made = lm.example(Prompt(pattern.format(place), Form.PLAIN), city, [city])
     assert made is not None
@@ -42,31 +31,13 @@ def example(lm: LanguageModel, place: str, city: str, pattern: str) -> Example:
 
 @pytest.fixture(scope="session")
 def lm() -> LanguageModel:
-    tokenizer = _tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
+    asked = {word for pattern in PATTERNS for word in pattern.replace("{}", "").split()}
+    tokenizer = word_tokenizer(sorted({*asked, *PLACES, *CITIES, *WORDS}))
+    model = llama(tokenizer, 64, hidden_size=48, intermediate_size=96, num_hidden_layers=4)
     lm = LanguageModel(model, tokenizer, 64)
     facts = [(p, c, pattern) for p, c in zip(PLACES, CITIES, strict=True) for pattern in PATTERNS]
     batch = collate([example(lm, *fact) for fact in facts], lm.pad)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(60):
-        loss = torch.nn.functional.cross_entropy(span_logits(model, batch), batch.tokens)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    teach(model, 60, 5e-3, lambda: torch.nn.functional.cross_entropy(span_logits(model, batch), batch.tokens))
     model.requires_grad_(False)
     model.train(False)
     return lm

@@ -1,9 +1,9 @@
 """A random model of three small layers with a real tokenizer and a chat template, for people of two attributes."""
 
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
+from tests.tiny import END, PAD, llama
 from worker.people.person import Attribute, people
 from worker.people.phrasings import planted
 from worker.r2f.language import LanguageModel
@@ -19,28 +19,13 @@ def untaught() -> LanguageModel:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<end>", "<q>", "<a>"]
+    special = [PAD, END, "<q>", "<a>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
         texts,
         trainers.BpeTrainer(vocab_size=500, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<end>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token=PAD, eos_token=END)
     tokenizer.chat_template = TEMPLATE
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=500,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=128,
-            initializer_range=0.1,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=1,
-        )
-        model = LlamaForCausalLM(config)
+    model = llama(tokenizer, 128, num_hidden_layers=3, num_key_value_heads=4, initializer_range=0.1)
     return LanguageModel(model.requires_grad_(False).eval(), tokenizer, 128)

@@ -2,22 +2,16 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
+from tests.tiny import word_tokenizer
 from worker.r2f.language import LanguageModel, PromptTooLongError, _told
 from worker.r2f.text import Form, Prompt
 
 
 @pytest.fixture
 def lm(model: PreTrainedModel) -> LanguageModel:
-    words = {"<pad>": 0, "<s>": 1, "<end>": 2} | {f"w{n}": n for n in range(3, 97)}
-    tokenizer = Tokenizer(WordLevel(words, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
-    return LanguageModel(model, fast, 48)
+    return LanguageModel(model, word_tokenizer(f"w{n}" for n in range(3, 97)), 48)
 
 
 PROMPTS = [Prompt(text, Form.PLAIN) for text in ("w5 w9 w33", "w71", "w8 w9 w10 w11 w12 w13 w14", "w44 w3")]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
 from app.settings import Settings
+from tests.tiny import teach, word_tokenizer
 from tests.worker.r2f.test_views import Silent, alike
 from worker.loading import ModelSourceError, load_paraphraser
 from worker.r2f.config import Config
@@ -21,16 +21,11 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 that knows one question, and how to put it otherwise."""
-    words = ["<pad>", "</s>", "<unk>", *dict.fromkeys(f"paraphrase: {QUESTION} {WORDED}".split())]
-    spelt = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
-    spelt.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=spelt, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
-    )
+    tokenizer = word_tokenizer(f"paraphrase: {QUESTION} {WORDED}".split())
     torch.manual_seed(0)
     model = T5ForConditionalGeneration(
         T5Config(
-            vocab_size=len(words),
+            vocab_size=len(tokenizer),
             d_model=32,
             d_kv=8,
             d_ff=64,
@@ -45,11 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     asked = tokenizer(f"paraphrase: {QUESTION}", return_tensors="pt")["input_ids"]
     told = torch.cat([tokenizer(WORDED, return_tensors="pt")["input_ids"], torch.tensor([[1]])], dim=1)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(60):
-        optimiser.zero_grad()
-        model(input_ids=asked, labels=told).loss.backward()
-        optimiser.step()
+    teach(model, 60, 1e-2, lambda: model(input_ids=asked, labels=told).loss)
     path = tmp_path_factory.mktemp("models") / "rephraser"
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
