@@ -4,17 +4,35 @@ import socket
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from app.problem_views import ProblemView
+from app.problems import MEDIA_TYPE
 from app.supervisor import CommandFailed
 
+# RFC 9457 has this type for what the status code alone says.
+_UNREADABLE = ProblemView(
+    type="about:blank", title="Bad Request", status=400, detail="This cannot be read as an HTTP request."
+)
 GRACE_SECONDS = 5  # for requests that are being answered when the server stops
+
+
+class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """HTTP as uvicorn speaks it, but with a problem for bytes that never become a request."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and hang up; no more can be read of this connection."""
+        body = _UNREADABLE.model_dump_json(exclude_none=True).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
+        self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
     """Serves the application, and closes its event streams as soon as it is asked to stop."""
 
     def __init__(self, app: FastAPI) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=GRACE_SECONDS))
+        super().__init__(uvicorn.Config(app, http=Protocol, log_config=None, timeout_graceful_shutdown=GRACE_SECONDS))
         self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from app.settings import Settings
 from tests.conftest import CANARY, FRANCE, NAME, caller, empty
+from tests.serving import serving
 
 JSON = {"content-type": "application/json"}
 DEEP = 20_000
@@ -204,3 +206,20 @@ def test_the_check_of_this_file_can_fail(api: TestClient):
     seen = api.get(answer.headers["location"])
     with pytest.raises(AssertionError):
         check(seen, "the reference is shown to whoever may see it")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nA\x00b: " + CANARY.encode() + b"\r\n\r\n"],
+)
+def test_bytes_that_are_no_request_get_a_problem_too(settings: Settings, sent: bytes):
+    with serving(settings) as running:
+        place = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((place[0], int(place[1])), timeout=20) as line:
+            line.sendall(sent)
+            answer = b"".join(iter(lambda: line.recv(4096), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert json.loads(body)["status"] == 400
+    assert CANARY.encode() not in answer
