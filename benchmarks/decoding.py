@@ -11,6 +11,7 @@ for another rank the same filter, which has no rank in its shape.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,9 +26,10 @@ from worker.loading import Loaded
 from worker.r2f.config import Config
 from worker.r2f.decoder import Decoder, assemble, depth_of, spectrum
 from worker.r2f.decoder_training import cut, ridge
+from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import Sketch
 from worker.r2f.language import LanguageModel
-from worker.r2f.linearise import Decode, Linearise
+from worker.r2f.linearise import Decode, Linearisation, Linearise
 from worker.r2f.lowrank import LowRank
 from worker.r2f.regression import Regressions, train_regressions
 from worker.r2f.sites import Site
@@ -48,6 +50,7 @@ WAYS = (
 AT_RANDOM = WAYS[:4]
 QUICK = ("lora_two_sided", "decoder", "exact")
 RIDGE_RANDOM = 0.06  # the λ that METHOD's trials found best at random factors
+EXACT_RANK = 64
 LAYERS = 12  # of the proxy of the regression
 
 
@@ -96,11 +99,13 @@ def _regressions(lm: LanguageModel, rank: int) -> Regressions:
     )
 
 
-def linearising(way: str, loaded: Loaded, config: Config, regressions: Regressions | None) -> Linearise:
+def linearising(
+    way: str, loaded: Loaded, config: Config, regressions: Regressions | None
+) -> Callable[[Forgetting], Linearisation]:
     """A way's first-order view of the model."""
     lm = loaded.lm
     if way == "exact":
-        return ExactGradient(lm)
+        return partial(_exact, ExactGradient(lm))
     if way == "regression":
         assert regressions is not None
         factors = {site.name: regressions.factors(site) for site in lm.sites}
@@ -115,6 +120,12 @@ def linearising(way: str, loaded: Loaded, config: Config, regressions: Regressio
         "decoder": loaded.decoder,
     }
     return Linearise(lm, decode[way], config, align=way not in ("lora_one_sided", "lora_two_sided", "ridge_random"))
+
+
+def _exact(gradient: ExactGradient, views: Forgetting) -> Linearisation:
+    """The whole gradient, of which the adapter's rank leaves far less than is kept here."""
+    found = gradient(views)
+    return replace(found, gradient={name: part.truncated(EXACT_RANK) for name, part in found.gradient.items()})
 
 
 def _one_sided(sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[str, LowRank]:

@@ -75,13 +75,7 @@ def set_exam(
     )
     front, back, around = (list(islice(said, len(part))) for part in (held_out, backward, candidates))
     neighbours, near = judged_neighbours(candidates, around, most)
-    known = [
-        lm.example(view.prompt, text, view.answers, view.target)
-        for view, text in zip(held_out, front, strict=True)
-        if holds(text, view.answers)
-    ]
-    examples = [example for example in known if example]
-    answers = Forgetting.of(lm, examples) if examples else None
+    answers = _answered(lm, held_out, front)
     base = Replies(
         _judged_views(held_out, front),
         _judged_views(backward, back),
@@ -99,6 +93,17 @@ def set_exam(
         answers,
         generic.drift,
     )
+
+
+def _answered(lm: LanguageModel, views: Sequence[View], replies: Sequence[str]) -> Forgetting | None:
+    """The views whose reply holds the answer, to measure p(answer) on; None where there are none."""
+    found = [
+        lm.example(view.prompt, text, view.answers, view.target)
+        for view, text in zip(views, replies, strict=True)
+        if holds(text, view.answers)
+    ]
+    examples = [example for example in found if example]
+    return Forgetting.of(lm, examples) if examples else None
 
 
 def judged_neighbours(
