@@ -19,9 +19,10 @@ from app.models import AuditEvent, AuditHead
 
 START = "0" * 64  # the hash before the first event
 _PENDING = "audit events"
-_HEAD = select(AuditHead.sequence, AuditHead.hash).with_for_update()
+HEAD = AuditHead.id == 1  # the one row; any other was not written by this service
+_HEAD = select(AuditHead.sequence, AuditHead.hash).where(HEAD).with_for_update()
 _ADD = insert(AuditEvent)
-_MOVE = update(AuditHead)
+_MOVE = update(AuditHead).where(HEAD)
 
 
 @dataclass(frozen=True)

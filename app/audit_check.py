@@ -14,6 +14,7 @@ from app.database import Database
 from app.models import AuditEvent, AuditHead
 
 BATCH = 1000
+LOWEST = -(2**63)  # of what the column holds; the first event is number 1
 # What a row raises that holds what was never recorded: no JSON, no date, a number beyond 2^53, NaN, bytes for a text.
 UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 
@@ -25,7 +26,7 @@ class Fault(StrEnum):
     EDITED = "edited"  # the event is not what was recorded
     RELINKED = "relinked"  # the event does not follow the one before it
     TRUNCATED = "truncated"  # the log ends before its head says so
-    UNACCOUNTED = "unaccounted"  # the log goes on behind its head
+    UNACCOUNTED = "unaccounted"  # the log goes on behind its head, or begins before its first event
     FORGED_HEAD = "forged_head"  # the head was not written by this service
     NOT_THE_ANCHOR = "not_the_anchor"  # the event is another one than the caller has seen at this place
 
@@ -65,16 +66,15 @@ def verify(database: Database, key: bytes, anchor: Anchor | None = None) -> Verd
 
 
 def _follow(session: Session, key: bytes, anchor: Anchor | None) -> Verdict:
-    head = session.scalars(select(AuditHead)).one_or_none()
-    if head is not None and not isinstance(head.sequence, int):
-        head = None
+    heads = session.scalars(select(AuditHead)).all()
+    head = heads[0] if len(heads) == 1 and heads[0].id == 1 and isinstance(heads[0].sequence, int) else None
     last = Anchor(0, START)
     for event in _events(session):
         if isinstance(event, int):
-            fault = Fault.EDITED if event == last.sequence + 1 else Fault.MISSING
-            return Verdict(last.sequence, last, fault, last.sequence + 1)
+            fault = Fault.EDITED if event <= last.sequence + 1 else Fault.MISSING
+            return Verdict(last.sequence, last, fault, min(event, last.sequence + 1))
         if found := _fault(key, last, event, head, anchor):
-            return Verdict(last.sequence, last, found, last.sequence + 1)
+            return Verdict(last.sequence, last, found, min(event.id, last.sequence + 1))
         last = Anchor(event.id, event.hash)
         session.expunge(event)
     return _end(key, last, head, anchor)
@@ -82,7 +82,7 @@ def _follow(session: Session, key: bytes, anchor: Anchor | None) -> Verdict:
 
 def _events(session: Session) -> Iterator[AuditEvent | int]:
     """Every event in order, up to the first row that cannot be read: of that its number."""
-    after, size = 0, BATCH
+    after, size = LOWEST, BATCH
     while True:
         page = select(AuditEvent).where(AuditEvent.id > after).order_by(AuditEvent.id).limit(size)
         try:
@@ -102,6 +102,8 @@ def _events(session: Session) -> Iterator[AuditEvent | int]:
 
 def _fault(key: bytes, last: Anchor, event: AuditEvent, head: AuditHead | None, anchor: Anchor | None) -> Fault | None:
     """What is wrong with the event that is read after `last`."""
+    if event.id < 1:
+        return Fault.UNACCOUNTED
     if event.id != last.sequence + 1:
         return Fault.MISSING
     if not _holds(key, event):

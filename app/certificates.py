@@ -24,7 +24,7 @@ from app.certificate import (
     sign,
 )
 from app.errors import CertificateNotReady, CommitmentPurged
-from app.models import Artefact, ArtefactKind, AuditHead, Certificate, Deletion, Model, SigningKey, Status
+from app.models import Artefact, ArtefactKind, AuditHead, Certificate, Deletion, Model, Outcome, SigningKey, Status
 from app.records import Records
 from app.report import Figures
 from app.schemas import Thresholds
@@ -50,7 +50,7 @@ class Certificates:
             raise CertificateNotReady(f"It is {row.status}.")
         if (body := self._issued(row.id)) is not None:
             return body
-        adapter = self._adapter(row.id)
+        adapter = self._adapter(row)
         key_id = self._signing_key()
         private = Ed25519PrivateKey.from_private_bytes(self._vault.secret(f"signing:{key_id}"))
         try:
@@ -94,20 +94,22 @@ class Certificates:
         with self._database.write() as session:
             now = clock.now()
             model = session.get(Model, row.model)
-            head = session.scalars(select(AuditHead)).one()
+            head = session.scalars(select(AuditHead).where(audit.HEAD)).one()
             anchor = AuditAnchor(sequence=head.sequence, hash=head.hash)
             body = sign(_statement(row, model.revision if model else None, adapter, anchor), private)
             session.add(Certificate(deletion_id=row.id, key_id=key_id, issued_at=now, body=body))
             audit.record(session, now, row.tenant, "certifier", "certificate.issued", row.id, key=key_id)
         return body
 
-    def _adapter(self, deletion_id: str) -> AdapterStated | None:
-        """What the published adapter is; None for a deletion without one."""
+    def _adapter(self, row: Deletion) -> AdapterStated | None:
+        """What the published adapter is; None for a deletion without one. Raises CertificateNotReady."""
         with self._database.read() as session:
-            files = session.scalars(select(Artefact).where(Artefact.deletion_id == deletion_id)).all()
+            files = session.scalars(select(Artefact).where(Artefact.deletion_id == row.id)).all()
         zipped = next((file for file in files if file.kind is ArtefactKind.ADAPTER), None)
         config = next((file for file in files if file.name == CONFIG), None)
         if zipped is None or config is None:
+            if row.outcome is Outcome.FORGOTTEN:  # nobody can say any more what was published
+                raise CertificateNotReady("Its adapter is gone, and no certificate could be issued while it was there.")
             return None
         read = json.loads(b"".join(self._store.read(config.path, 0, config.size)))
         return AdapterStated(

@@ -4,7 +4,7 @@ Every write but the claim says `WHERE lease_token = :mine`. Zero rows mean that 
 LeaseLost, and whatever was computed is thrown away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -192,33 +192,23 @@ class Leases:
 
     def release(self, claim: Claim) -> None:
         """Give a run back at once, uncounted, because the worker shuts down; raises LeaseLost."""
-        now = clock.now()
-        with self._database.write() as session:
-            values = _queued(now) | {"attempt": Deletion.attempt - 1}
-            _execute(session, _mine(claim).values(**values))
-            _note(session, now, claim, "released")
+        self._give_back(claim, "released", {"attempt": Deletion.attempt - 1})
 
     def postpone(self, claim: Claim, message: str) -> bool:
-        """Give a run back after an unexpected error; once the budget is spent, fail it. True if it will run again."""
+        """Give a run back after an unexpected error; once the budget is spent, fail it. False if it was failed."""
         if claim.attempt >= self._max_attempts:
             self.fail(claim, "internal_error", message)
             return False
-        now = clock.now()
         wait = timedelta(seconds=self._backoff * 2 ** (claim.attempt - 1))
-        with self._database.write() as session:
-            _execute(session, _mine(claim).values(**_queued(now), not_before=now + wait))
-            _note(session, now, claim, "postponed", attempt=claim.attempt)
+        self._give_back(claim, "postponed", {"not_before": clock.now() + wait}, attempt=claim.attempt)
         return True
 
     def defer(self, claim: Claim, code: str, message: str) -> None:
         """Give a run back, uncounted, because the artefact store failed it; each time for longer. Raises LeaseLost."""
-        now = clock.now()
         before = min(claim.token - claim.attempt, 32)  # runs that did not count
         wait = timedelta(seconds=min(self._backoff * 2**before, LONGEST_WAIT))
-        told = {"error_code": code, "error_message": message, "not_before": now + wait}
-        with self._database.write() as session:
-            _execute(session, _mine(claim).values(**_queued(now), **told, attempt=Deletion.attempt - 1))
-            _note(session, now, claim, "deferred", code=code)
+        told = {"error_code": code, "error_message": message, "not_before": clock.now() + wait}
+        self._give_back(claim, "deferred", told | {"attempt": Deletion.attempt - 1}, code=code)
 
     def recorded(self, claim: Claim) -> bool:
         """Whether artefacts of this very lease are on record: its `finish` went through, whatever the caller heard."""
@@ -272,6 +262,17 @@ class Leases:
         )
         with self._database.read() as session:
             return list(session.scalars(wanted.order_by(Deletion.id).limit(limit)))
+
+    def _give_back(self, claim: Claim, what: str, values: Mapping[str, Any], **details: str | int) -> None:
+        """Queue the deletion again; what was canceled meanwhile ends, for nobody else would take notice of it."""
+        now = clock.now()
+        back = _mine(claim).where(Deletion.cancel_requested.is_(False)).values(**_queued(now), **values)
+        with self._database.write() as session:
+            queued = session.execute(back.returning(Deletion.id)).all()
+            if queued:
+                _note(session, now, claim, what, **details)
+        if not queued:
+            self.canceled(claim)
 
     def _end(self, claim: Claim, event: Event, **values: str) -> None:
         now = clock.now()

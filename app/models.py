@@ -259,7 +259,10 @@ class AuditEvent(Base):
     """Something that happened, in ids and codes only. The ids have no gaps, and the hashes chain the rows."""
 
     __tablename__ = "audit_events"
-    __table_args__ = (Index("ix_audit_events_deletion_id", "deletion_id"),)
+    __table_args__ = (
+        Index("ix_audit_events_deletion_id", "deletion_id"),
+        Index("ix_audit_events_tenant_id", "tenant", "id"),
+    )
 
     id: Mapped[int] = mapped_column(_BigId, primary_key=True, autoincrement=False)
     tenant: Mapped[str] = mapped_column(String(64))

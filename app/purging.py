@@ -66,17 +66,23 @@ class Purger:
         with self._database.read() as session:
             rows = list(session.scalars(wanted.order_by(Deletion.id).limit(BATCH)))
         for row in rows:
-            try:
-                self._certificates.of(row)
-            except ArtefactMissing:
-                _log.error("an adapter is not in the store", deletion_id=row.id)
-            except (StoreUnavailable, KeyNotAtHand, OperationalError) as error:
-                _log.warning("no certificates can be issued now", reason=type(error).__name__)
+            if not self._try_certificate(row):
                 return
-            except Exception:
-                # The boundary of a row: what one of them lacks must not keep the others from their certificates.
-                _log.exception("a certificate could not be issued", deletion_id=row.id)
         self._certified = rows[-1].id if len(rows) == BATCH else ""
+
+    def _try_certificate(self, row: Deletion) -> bool:
+        """Issue a certificate, unless something of its own stands in the way for good; False where to try later."""
+        try:
+            self._certificates.of(row)
+        except ArtefactMissing:
+            _log.error("an adapter is not in the store", deletion_id=row.id)
+        except (StoreUnavailable, KeyNotAtHand, OperationalError) as error:
+            _log.warning("no certificates can be issued now", reason=type(error).__name__)
+            return False
+        except Exception:
+            # The boundary of a row: what one of them lacks must not keep the others from their certificates.
+            _log.exception("a certificate could not be issued", deletion_id=row.id)
+        return True
 
     def _purge(self, now: datetime) -> None:
         due = select(Deletion.id).where(
@@ -91,14 +97,19 @@ class Purger:
                 return
 
     def _expire(self, before: datetime, now: datetime) -> None:
-        due = select(Deletion.id, Deletion.tenant, Deletion.lease_token).where(
+        due = (
             Deletion.outcome == Outcome.FORGOTTEN,
             Deletion.status == Status.COMPLETED,
             Deletion.finished_at <= before,
             Deletion.adapter_expired_at.is_(None),
         )
+        with self._database.read() as session:
+            over = list(session.scalars(select(Deletion).where(*due).limit(BATCH)))
+        # a certificate says what the adapter was: this waits for it, but not for one that will never be
+        ids = [row.id for row in over if self._try_certificate(row)]
+        wanted = select(Deletion.id, Deletion.tenant, Deletion.lease_token).where(*due, Deletion.id.in_(ids))
         with self._database.write() as session:
-            rows = session.execute(due.limit(BATCH).with_for_update(skip_locked=True)).all()
+            rows = session.execute(wanted.with_for_update(skip_locked=True)).all()
             for row in rows:
                 session.execute(delete(Artefact).where(Artefact.deletion_id == row.id))
                 session.execute(update(Deletion).where(Deletion.id == row.id).values(adapter_expired_at=now))

@@ -153,7 +153,7 @@ def _allowed(field: str, folder: Path, files: Iterable[str], settings: Settings)
     try:
         return resolve_all(folder, files, settings)
     except (OutsideSources, OSError) as error:  # a path that cannot be followed is in no folder
-        detail = "must be in a folder that R2F_MODEL_FOLDERS names"
+        detail = "must be in a folder that R2F_MODEL_FOLDERS names, and so must all that its files name; no adapter"
         raise SourceNotAllowed(fields=[_field(field, SourceNotAllowed, detail)]) from error
 
 

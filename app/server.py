@@ -1,6 +1,8 @@
 """The web server of `r2f serve`: uvicorn, which ends what has no end of its own before it waits for connections."""
 
 import socket
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -34,6 +36,12 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI) -> None:
         super().__init__(uvicorn.Config(app, http=Protocol, log_config=None, timeout_graceful_shutdown=GRACE_SECONDS))
         self._app = app
+        self.on_exit: Callable[[], None] = lambda: None  # called as soon as a signal asks the server to stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop as uvicorn does, and pass it on."""
+        self.on_exit()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, which ends the process with an exit code that means something else here."""

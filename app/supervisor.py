@@ -125,10 +125,11 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stop_process(process: "subprocess.Popen[bytes]", grace: float) -> None:
-    """Ask a process to end, and make it end when it has not after the grace (seconds)."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
+def stop_process(process: "subprocess.Popen[bytes]", grace: float, *, ask: bool = True) -> None:
+    """Ask a process to end, unless that was done, and make it end when it has not after the grace (seconds)."""
+    if ask:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
     try:
         process.wait(grace)
     except subprocess.TimeoutExpired:
@@ -160,6 +161,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._turn = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._dismissed: subprocess.Popen[bytes] | None = None  # the child that has been asked to end
         self._thread = threading.Thread(target=self._keep, name="supervisor", daemon=True)
 
     def __enter__(self) -> "Supervisor":
@@ -172,8 +174,16 @@ class Supervisor:
             with self._turn:
                 self._stopping.set()
             if self._child is not None:
-                stop_process(self._child, self._grace)
+                # asked twice, Celery would not wait for what it does
+                stop_process(self._child, self._grace, ask=self._child is not self._dismissed)
             self._thread.join()
+
+    def dismiss(self) -> None:
+        """Ask the child to end, and start no other; leaving the context waits for it. Safe in a signal handler."""
+        self._stopping.set()
+        self._dismissed = self._child
+        if self._child is not None:
+            self._child.terminate()
 
     @property
     def pid(self) -> int | None:

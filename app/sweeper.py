@@ -50,7 +50,7 @@ class Sweeper:
     def sweep(self) -> bool:
         """Sweep, unless another process holds the duty; whether it was done."""
         now = self._swept_at = clock.now()
-        if not take(self._database, DUTY, self._owner, now, self._settings.sweep_seconds * 2):
+        if not take(self._database, DUTY, self._owner, now, self._settings.sweep_seconds):
             return False
         self._workers.sweep(now)
         for deletion_id, token in self._leases.end_orphans(now):

@@ -49,6 +49,7 @@ def serve(
             server.should_exit = True
 
         with Supervisor(worker_command(), restarts=restarts, on_give_up=give_up) as supervisor:
+            server.on_exit = supervisor.dismiss  # the run at hand is given back now, not when all requests have ended
             server.run(sockets=[bound])
         if supervisor.gave_up:
             raise ChildKeepsDying("The worker dies again and again; its own messages say why.")

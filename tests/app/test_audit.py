@@ -85,6 +85,18 @@ TAMPERINGS = {
         "UPDATE audit_head SET sequence = 4, hash = (SELECT hash FROM audit_events WHERE id = 4)",
         Fault.UNACCOUNTED, 5,
     ),
+    "one is put before the first": (
+        "INSERT INTO audit_events SELECT 0, tenant, at, actor, 'deletion.purged', deletion_id, details, previous_hash,"
+        " hash FROM audit_events WHERE id = 1", Fault.UNACCOUNTED, 0,
+    ),
+    "one is put far before the first": (
+        "INSERT INTO audit_events SELECT -7, tenant, at, actor, action, deletion_id, details, previous_hash, hash"
+        " FROM audit_events WHERE id = 2", Fault.UNACCOUNTED, -7,
+    ),
+    "there is another head": (
+        "INSERT INTO audit_head SELECT 2, sequence, hash, mac FROM audit_head", Fault.FORGED_HEAD, 7,
+    ),
+    "the head is moved to another row": ("UPDATE audit_head SET id = 2", Fault.FORGED_HEAD, 7),
     "the head is taken away": ("DELETE FROM audit_head", Fault.FORGED_HEAD, 7),
 }  # fmt: skip
 

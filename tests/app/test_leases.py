@@ -143,6 +143,19 @@ def test_a_released_deletion_can_be_claimed_at_once_and_its_run_does_not_count(s
     assert (claim.attempt, claim.token) == (1, 2)
 
 
+@pytest.mark.parametrize("how", ["release", "postpone", "defer"])
+def test_a_run_that_is_given_back_after_it_was_canceled_ends(services: Services, leases: Leases, how: str):
+    deletion_id = submit(services)
+    claim = leases.claim(MODEL, "wrk_a")
+    services.deletions.cancel(LOCAL, deletion_id)
+    given = {"release": (), "postpone": ("It broke.",), "defer": ("no_disk_space", "No room.")}[how]
+    getattr(leases, how)(claim, *given)
+    row = services.deletions.get(LOCAL, deletion_id)
+    assert (row.status, row.cancel_requested, row.lease_expires_at) == (Status.CANCELED, False, None)
+    assert row.finished_at is not None
+    assert leases.claim(MODEL, "wrk_b") is None
+
+
 def test_a_postponed_deletion_waits_and_fails_when_its_runs_are_spent(services: Services, leases: Leases):
     settings = services.settings.model_copy(update={"backoff_seconds": 3600.0})
     patient = Leases(services.database, services.sealer, settings)

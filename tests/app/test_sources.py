@@ -1,5 +1,6 @@
 """Models and decoders come from the folders that the settings name; no link and no `..` leads out of them."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -66,6 +67,25 @@ def test_a_file_that_is_a_link_out_is_refused(api: TestClient, allowed: Path):
         file.symlink_to(allowed / f"real-{name}")
         (allowed / f"real-{name}").write_bytes(content)
     assert slug(api, source=str(allowed / "model")) == "registered"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../secret/model/model.safetensors", "/etc/passwd", "sub/model.safetensors", "model.bin", "..", 7]
+)
+def test_an_index_that_names_weights_elsewhere_is_refused(api: TestClient, allowed: Path, name: object):
+    index = allowed / "model" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"a": "model.safetensors"}}))
+    assert slug(api, source=str(allowed / "model")) == "registered"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"a": "model.safetensors", "b": name}}))
+    assert slug(api, source=str(allowed / "model"), id="other") == "source-not-allowed"
+    index.write_text("[" * 9_999)
+    assert slug(api, source=str(allowed / "model"), id="other") == "source-not-allowed"
+
+
+def test_an_adapter_whose_base_may_lie_anywhere_is_no_model(api: TestClient, allowed: Path):
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(allowed.parent / "secret" / "model")}
+    (allowed / "model" / "adapter_config.json").write_text(json.dumps(config))
+    assert slug(api, source=str(allowed / "model")) == "source-not-allowed"
 
 
 def test_a_link_that_was_bent_after_registration_is_noticed_when_it_is_loaded(tmp_path: Path, allowed: Path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from app.supervisor import (
     CommandFailed,
     PortInUse,
@@ -18,6 +19,7 @@ from app.supervisor import (
     listen,
     terminable,
 )
+from tests.serving import serving
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -25,6 +27,13 @@ STUBBORN = [
     "-c",
     "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     "pathlib.Path(sys.argv[1]).touch(); time.sleep(60)",
+]
+HEARING = [
+    sys.executable,
+    "-c",
+    "import pathlib, signal, sys, time; told = pathlib.Path(sys.argv[1]); "
+    "signal.signal(signal.SIGTERM, lambda *_: told.open('a').write('asked') or time.sleep(0.5) or sys.exit()); "
+    "told.touch(); time.sleep(60)",
 ]
 COUNTING = [sys.executable, "-c", "import sys; open(sys.argv[1], 'a').write('x')"]
 
@@ -66,6 +75,24 @@ def test_the_child_ends_when_the_context_is_left_by_an_error():
         interrupted()
     assert supervisor.pid is not None
     assert not lives(supervisor.pid)
+
+
+def test_a_dismissed_child_is_asked_once_and_while_the_context_is_open(tmp_path: Path):
+    heard = tmp_path / "heard"
+    with Supervisor([*HEARING, str(heard)]) as supervisor:
+        wait_until(heard.exists)
+        supervisor.dismiss()
+        wait_until(lambda: heard.read_text() == "asked")
+    assert heard.read_text() == "asked"  # leaving waited for it, and did not ask again
+    assert not lives(supervisor.pid)
+
+
+def test_a_signal_reaches_the_worker_before_the_server_waits_for_its_callers(settings: Settings):
+    told = []
+    with serving(settings) as running:
+        running.server.on_exit = lambda: told.append(running.server.should_exit)
+        running.server.handle_exit(signal.SIGTERM, None)
+    assert told == [False]
 
 
 def test_a_child_that_ignores_the_request_to_end_is_ended(tmp_path: Path):
