@@ -1,11 +1,13 @@
 """How the API answers under a steady load: one API process, a worker beside it, callers at a fixed rate.
 
-    python -m benchmarks.load [--seconds 600] [--rate 50] [--on sqlite postgresql]
+    python -m benchmarks.load [--seconds 600] [--rate 50] [--on sqlite postgresql] [--local]
 
 Requests fall due at even intervals, whether or not earlier ones have been answered, and a request's time counts from
 when it was due: a server that stalls cannot hide it. Half of them are POSTs, a quarter reads of one deletion, a quarter
-lists. The worker is the real one around a pipeline that computes nothing (`benchmarks/load_worker.py`). PostgreSQL is
-reached at R2F_TEST_POSTGRES, in a database of its own; its broker is a Redis that is started for the run.
+lists. As callers of a cluster do, each shows an API key, and each POST has an Idempotency-Key; with --local they come
+as those on the service's own machine may, with neither. The worker is the real one around a pipeline that computes
+nothing (`benchmarks/load_worker.py`). PostgreSQL is reached at R2F_TEST_POSTGRES, in a database of its own; its broker
+is a Redis that is started for the run.
 """
 
 import argparse
@@ -29,7 +31,10 @@ import psycopg
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from app.access import Scope
 from app.database import migrate
+from app.keys import Keys
+from app.records import open_records
 from app.settings import Settings
 from app.supervisor import terminable
 from tests.conftest import FRANCE, POSTGRES
@@ -80,8 +85,9 @@ class LoadRig(Rig):
 class Callers:
     """Concurrent callers of one API."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, local: bool = False) -> None:
         self._client = client
+        self._local = local
         self._made: list[str] = []
         self._choice = random.Random(0)
 
@@ -89,7 +95,8 @@ class Callers:
         """One request that was due at that moment (seconds of the monotonic clock)."""
         try:
             if kind == "POST":
-                answer = await self._client.post("/deletions", json=FRANCE)
+                headers = {} if self._local else {"Idempotency-Key": secrets.token_hex(16)}
+                answer = await self._client.post("/deletions", json=FRANCE, headers=headers)
             elif kind == "GET":
                 answer = await self._client.get(f"/deletions/{self._choice.choice(self._made)}")
             else:
@@ -113,12 +120,29 @@ class Callers:
         return list(await asyncio.gather(*calls))
 
 
-def measure(settings: Settings, name: str, seconds: float, rate: float, redis: RedisServer | None = None) -> Load:
+def key_of(settings: Settings) -> dict[str, str]:
+    """The headers of a caller with a key of its own."""
+    records = open_records(settings)
+    made = Keys(records.database, records.sealer).create("load", "load", frozenset(Scope))
+    records.database.close()
+    return {"Authorization": f"Bearer {made.token}"}
+
+
+def measure(
+    settings: Settings,
+    name: str,
+    seconds: float,
+    rate: float,
+    redis: RedisServer | None = None,
+    *,
+    local: bool = False,
+) -> Load:
     """Put a migrated, empty service under load."""
     rig, load = LoadRig(settings, redis=redis), Load(name)
     try:
         url = rig.start_api()
         rig.await_idle(1)
+        headers = {} if local else key_of(settings)  # from now on nobody without a key is told of the workers
         watched = (psutil.Process(rig.apis[0].pid), load.api), (psutil.Process(rig.workers[0].pid), load.worker)
 
         async def watch() -> None:
@@ -128,9 +152,9 @@ def measure(settings: Settings, name: str, seconds: float, rate: float, redis: R
                 await asyncio.sleep(1)
 
         async def run() -> list[Answer]:
-            async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
                 watching = asyncio.create_task(watch())
-                answers = await Callers(client).load(seconds, rate)
+                answers = await Callers(client, local=local).load(seconds, rate)
                 watching.cancel()
                 return answers
 
@@ -233,12 +257,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--rate", type=float, default=50.0, help="requests per second")
     parser.add_argument("--on", nargs="+", choices=list(REACH), default=list(REACH))
+    parser.add_argument("--local", action="store_true", help="without API key and Idempotency-Key")
     arguments = parser.parse_args()
-    print(f"{machine()}; {arguments.rate:g} requests/s for {arguments.seconds:g} s, one API process\n")
+    callers = "without keys" if arguments.local else "each with an API key, each POST with an Idempotency-Key"
+    print(f"{machine()}; {arguments.rate:g} requests/s for {arguments.seconds:g} s, {callers}; one API process\n")
     for name in arguments.on:
         prepared = {"sqlite": sqlite, "postgresql": postgresql}[name]
         with terminable(), tempfile.TemporaryDirectory() as folder, prepared(Path(folder)) as (settings, redis):
-            load = measure(settings, name, arguments.seconds, arguments.rate, redis)
+            load = measure(settings, name, arguments.seconds, arguments.rate, redis, local=arguments.local)
         print(f"{table(load)}\n\n{verdict(load)}\n", flush=True)
 
 

@@ -9,9 +9,10 @@ import pytest
 from benchmarks.load import MIX, Answer, Callers, Load, measure, percentile, sqlite, table, verdict
 
 
-def test_a_short_run_counts_every_request_and_meets_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("local", [False, True])
+def test_a_short_run_counts_every_request_and_meets_no_error(tmp_path: Path, local: bool) -> None:
     with sqlite(tmp_path) as (settings, redis):
-        load = measure(settings, "sqlite", seconds=2.0, rate=8.0, redis=redis)
+        load = measure(settings, "sqlite", seconds=2.0, rate=8.0, redis=redis, local=local)
     assert [answer.kind for answer in load.answers] == [MIX[n % len(MIX)] for n in range(16)]
     assert not any(answer.wrong for answer in load.answers)
     assert min(load.api + load.worker) > 0
