@@ -192,7 +192,7 @@ class Leases:
 
     def release(self, claim: Claim) -> None:
         """Give a run back at once, uncounted, because the worker shuts down; raises LeaseLost."""
-        self._give_back(claim, "released", {"attempt": Deletion.attempt - 1})
+        self._give_back(claim, "released", timedelta(0), {"attempt": Deletion.attempt - 1})
 
     def postpone(self, claim: Claim, message: str) -> bool:
         """Give a run back after an unexpected error; once the budget is spent, fail it. False if it was failed."""
@@ -200,15 +200,15 @@ class Leases:
             self.fail(claim, "internal_error", message)
             return False
         wait = timedelta(seconds=self._backoff * 2 ** (claim.attempt - 1))
-        self._give_back(claim, "postponed", {"not_before": clock.now() + wait}, attempt=claim.attempt)
+        self._give_back(claim, "postponed", wait, {}, attempt=claim.attempt)
         return True
 
     def defer(self, claim: Claim, code: str, message: str) -> None:
         """Give a run back, uncounted, because the artefact store failed it; each time for longer. Raises LeaseLost."""
         before = min(claim.token - claim.attempt, 32)  # runs that did not count
         wait = timedelta(seconds=min(self._backoff * 2**before, LONGEST_WAIT))
-        told = {"error_code": code, "error_message": message, "not_before": clock.now() + wait}
-        self._give_back(claim, "deferred", told | {"attempt": Deletion.attempt - 1}, code=code)
+        told = {"error_code": code, "error_message": message, "attempt": Deletion.attempt - 1}
+        self._give_back(claim, "deferred", wait, told, code=code)
 
     def recorded(self, claim: Claim) -> bool:
         """Whether artefacts of this very lease are on record: its `finish` went through, whatever the caller heard."""
@@ -263,10 +263,13 @@ class Leases:
         with self._database.read() as session:
             return list(session.scalars(wanted.order_by(Deletion.id).limit(limit)))
 
-    def _give_back(self, claim: Claim, what: str, values: Mapping[str, Any], **details: str | int) -> None:
+    def _give_back(
+        self, claim: Claim, what: str, wait: timedelta, values: Mapping[str, Any], **details: str | int
+    ) -> None:
         """Queue the deletion again; what was canceled meanwhile ends, for nobody else would take notice of it."""
         now = clock.now()
-        back = _mine(claim).where(Deletion.cancel_requested.is_(False)).values(**_queued(now), **values)
+        queued_again = {**_queued(now), "not_before": now + wait if wait else None, **values}
+        back = _mine(claim).where(Deletion.cancel_requested.is_(False)).values(**queued_again)
         with self._database.write() as session:
             queued = session.execute(back.returning(Deletion.id)).all()
             if queued:
