@@ -21,6 +21,7 @@ from app.client import Client
 from app.main import create_app
 from app.services import Services
 from app.settings import Settings
+from tests.app.processes import environment_in
 from tests.conftest import POSTGRES, FakePipeline, WorkerBench, worker_on
 
 
@@ -80,3 +81,9 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
     return exporter
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment whose service lives in a fresh folder."""
+    return environment_in(tmp_path)

@@ -12,10 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 from pytest_httpserver import HTTPServer
-from werkzeug import Response
 
 from app import clock, schemas, views
-from app.access import LOCAL
 from app.client import (
     AsyncClient,
     BadRequest,
@@ -23,29 +21,22 @@ from app.client import (
     Client,
     Conflict,
     DeletionRequest,
-    KeyRefused,
     NotFound,
-    NotUnderstood,
-    ServerFailed,
-    TooManyRequests,
     Unreachable,
     records,
 )
-from app.client.calls import by_proxy
 from app.client.downloads import unpack
-from app.client.errors import MEDIA_TYPE
-from app.models import Stage, Status
 from app.report import VerdictKind
 from app.webhooks import views as webhook_views
 from app.webhooks.outbox import Outbox
+from tests.app.client.conftest import NOBODY
 from tests.app.conftest import Live
-from tests.conftest import FRANCE, FakePipeline
+from tests.conftest import FakePipeline
 
 PARIS: DeletionRequest = {
     "model": "smollm2-135m-instruct",
     "targets": [{"prompt": "What is the capital of France?", "answer": "Paris"}],
 }
-NOBODY = "del_019a0c5e7d6b7f3a9c1e2b4d6f8a0b1c"
 
 
 class Breaking(httpx.HTTPTransport):
@@ -261,84 +252,6 @@ def test_an_unknown_deletion(caller: Client):
     assert wrong.value.kind == "deletion-not-found"
 
 
-def test_nobody_listens():
-    with Client("http://127.0.0.1:9", patience=0) as caller, pytest.raises(Unreachable, match=r"127\.0\.0\.1:9 "):
-        list(caller.list())
-
-
-def test_the_key_is_sent_as_a_bearer_token(httpserver: HTTPServer):
-    httpserver.expect_request("/models", headers={"Authorization": "Bearer s3cret"}).respond_with_json({"items": []})
-    with Client(httpserver.url_for("/"), key="s3cret") as caller:
-        assert caller.models() == []
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"), [(401, KeyRefused), (403, KeyRefused), (429, TooManyRequests), (500, ServerFailed)]
-)
-def test_a_problem_has_a_type_of_its_own(httpserver: HTTPServer, status: int, kind: type[Exception]):
-    problem = {"type": "/problems/some-kind", "title": "Some kind.", "status": status}
-    httpserver.expect_request("/models").respond_with_json(problem, status=status, content_type=MEDIA_TYPE)
-    with Client(httpserver.url_for("/"), patience=0) as caller, pytest.raises(kind) as wrong:
-        caller.models()
-    assert str(wrong.value) == "Some kind."
-
-
-def test_what_passes_is_waited_for_as_long_as_the_service_asks(httpserver: HTTPServer):
-    busy = Response("{}", status=503, headers={"Retry-After": "0"}, content_type=MEDIA_TYPE)
-    httpserver.expect_ordered_request("/models").respond_with_response(busy)
-    httpserver.expect_ordered_request("/models").respond_with_json({"items": []})
-    with Client(httpserver.url_for("/")) as caller:
-        assert caller.models() == []
-
-
-@pytest.mark.parametrize("body", ["<html>welcome</html>", '{"items": [{"id": 1}]}'])
-def test_another_service_is_not_understood(httpserver: HTTPServer, body: str):
-    httpserver.expect_request("/models").respond_with_data(body)
-    with Client(httpserver.url_for("/")) as caller, pytest.raises(NotUnderstood):
-        caller.models()
-
-
-def test_a_redirect_is_not_followed_with_the_key(httpserver: HTTPServer):
-    httpserver.expect_request("/models").respond_with_data(status=302, headers={"Location": "/elsewhere"})
-    with Client(httpserver.url_for("/"), key="s3cret") as caller, pytest.raises(NotUnderstood, match="302"):
-        caller.models()
-    assert len(httpserver.log) == 1
-
-
-def event(live: Live, number: int, **changes: object) -> str:
-    """An event as the service sends it."""
-    row = live.services.deletions.submit(LOCAL, schemas.DeletionRequest.model_validate(FRANCE)).row
-    view = views.DeletionView.of(row, None).model_copy(update={"id": NOBODY, **changes})
-    return f"event: deletion\nid: {number}\nretry: 1\ndata: {view.model_dump_json()}\n\n"
-
-
-def test_events_are_taken_up_again_where_they_broke(live: Live, httpserver: HTTPServer):
-    path = f"/deletions/{NOBODY}/events"
-    first = event(live, 1) + ": still here\n\n" + event(live, 2, status=Status.RUNNING, stage=Stage.VIEWS)
-    httpserver.expect_ordered_request(path).respond_with_data(first, content_type="text/event-stream")
-    httpserver.expect_ordered_request(path, headers={"Last-Event-ID": "2"}).respond_with_data(
-        event(live, 3, status=Status.COMPLETED), content_type="text/event-stream"
-    )
-    with Client(httpserver.url_for("/")) as caller:
-        assert [now.status for now in caller.watch(NOBODY)] == ["queued", "running", "completed"]
-
-
-def test_a_service_that_stays_away_ends_the_watching(live: Live):
-    path = f"/deletions/{NOBODY}/events"
-    server = HTTPServer()  # its own: the one of the fixture is shared with every test that follows
-    server.start()
-    server.expect_ordered_request(path).respond_with_data(event(live, 1), content_type="text/event-stream")
-    told: list[int] = []
-    with Client(server.url_for("/"), patience=1) as caller:
-        watched = caller.watch(NOBODY, waiting=lambda: told.append(1))
-        assert next(watched).status == "queued"
-        server.stop()
-        assert told == []
-        with pytest.raises(Unreachable):
-            next(watched)
-    assert told == [1]
-
-
 def test_asyncio(live: Live, tmp_path: Path):
     async def conversation() -> None:
         async with AsyncClient(live.url) as caller:
@@ -361,15 +274,3 @@ def test_asyncio(live: Live, tmp_path: Path):
                 await nobody.models()
 
     asyncio.run(conversation())
-
-
-def test_the_environments_proxy_is_not_between_when_the_service_is_this_machines_own(
-    live: Live, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with Client(live.url) as caller:
-        assert caller.models()
-    assert by_proxy("https://r2f.example.org")
