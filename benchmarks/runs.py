@@ -37,11 +37,7 @@ def run(
         rows.append(row)
         append(out, row)
 
-    if not rows:
-        known = set(answered_at_once(loaded, requests))
-        for number in sorted(set(range(len(requests))) - known):
-            add({"fact": number, "seed": 0, "method": NOT_KNOWN})
-    unknown = {row["fact"] for row in rows if row["method"] == NOT_KNOWN}
+    unknown = unknown_facts(loaded, requests, rows, add)
     for seed in range(seeds):
         found = 0
         for number, request in enumerate(requests):
@@ -63,6 +59,17 @@ def run(
             found += 1
     progress(1.0)
     return rows
+
+
+def unknown_facts(
+    loaded: Loaded, requests: Sequence[DeletionRequest], rows: Sequence[Row], add: Callable[[Row], None]
+) -> set[object]:
+    """The numbers of facts that the rows call not known; where there is no row yet, all are asked first."""
+    if not rows:
+        known = set(answered_at_once(loaded, requests))
+        for number in sorted(set(range(len(requests))) - known):
+            add({"fact": number, "seed": 0, "method": NOT_KNOWN})
+    return {row["fact"] for row in rows if row["method"] == NOT_KNOWN}
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -1,11 +1,12 @@
 """The unlearning table: R2F and what it is compared with, paired over facts, with relearning and rounding.
 
-    r2f bench unlearning --data FOLDER [--facts 16] [--seeds 3] [--method r2f --method npo …] [--out FILE.jsonl]
+    r2f bench unlearning --data FOLDER [--facts 16] [--seeds 3] [--method r2f …] [--whole] [--out FILE.jsonl]
     r2f bench unlearning --quick
 
 FOLDER holds known_1000/questions.jsonl (question, answer, answer_group). Every second of its facts is reported, in turn
 over answer groups; the others are for tuning. Without it: the packaged demo facts, which settings were tried on. One
-line of JSON is written for each fact, seed and method as it is done, and what is in the file is not run again.
+line of JSON is written for each fact, seed and method as it is done, and what is in the file is not run again. Sampled
+replies, rounding and relearning take most of the time and are measured with --whole.
 Facts that the model does not know serve as the control of relearning: what an attack teaches it anew.
 """
 
@@ -13,23 +14,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path as File
 
 from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import Case, asked
+from benchmarks.cases import ROUNDINGS, Case, asked
 from benchmarks.measures import Row, attacked, judged, lasting
 from benchmarks.runs import NOT_KNOWN, append, run
 from benchmarks.tables import COLUMNS, interval
 from worker import pipeline
-from worker.baselines.task import Unlearned
-from worker.errors import PipelineError
+from worker.baselines.catalogue import BASELINES
+from worker.baselines.task import Unlearned, Unlearner
+from worker.errors import NoStep, PipelineError
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
 from worker.r2f.linearise import Linearise
-from worker.unlearning import compared, task_of
+from worker.r2f.path import Path
+from worker.unlearning import task_of
 
 CONTROL = "never_knew"
 QUICK = (Method.R2F, Method.FULL_GRADIENT, Method.NPO)
@@ -42,8 +45,9 @@ def compare(
     *,
     wanted: int,
     seeds: int,
+    whole: bool,
     controls: int,
-    out: Path,
+    out: File,
     progress: Callable[[float], None],
 ) -> list[Row]:
     """Run what is not in the file yet, the controls of relearning last; the rows of all that is."""
@@ -51,11 +55,12 @@ def compare(
         loaded,
         requests,
         [method.value for method in methods],
-        lambda case, name: _unit(loaded, case, Method(name)),
+        lambda case, name: measured(loaded, case, Method(name), BASELINES.get(Method(name)), whole=whole),
         wanted=wanted,
         seeds=seeds,
         out=out,
         progress=progress,
+        roundings=ROUNDINGS if whole else (),
     )
     unknown = [int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN]
     taught = {row["fact"] for row in rows if row["method"] == CONTROL}
@@ -66,18 +71,26 @@ def compare(
     return rows
 
 
-def _unit(loaded: Loaded, case: Case, method: Method) -> Row:
-    """One method on one fact, measured."""
+def measured(loaded: Loaded, case: Case, method: Method, unlearner: Unlearner | None, *, whole: bool) -> Row:
+    """One method on one fact, measured.
+
+    Args:
+        unlearner: the method with its settings; None for R2F, whose settings are the deletion's.
+        whole: sampled replies, rounding and relearning too.
+    """
     started = time.perf_counter()
     try:
-        update, intervention = _forget(loaded, case, method)
+        update, intervention = _forget(loaded, case, method, unlearner)
     except (PipelineError, DivergedError) as error:
         return {"failed": type(error).__name__}
     row: Row = {"seconds": time.perf_counter() - started}
-    return row | judged(loaded, case, update, intervention) | lasting(loaded, case, update, intervention)
+    row |= judged(loaded, case, update, intervention)
+    return row | lasting(loaded, case, update, intervention) if whole else row
 
 
-def _forget(loaded: Loaded, case: Case, method: Method) -> tuple[Update, Callable[[], AbstractContextManager[object]]]:
+def _forget(
+    loaded: Loaded, case: Case, method: Method, unlearner: Unlearner | None
+) -> tuple[Update, Callable[[], AbstractContextManager[object]]]:
     """The update as an adapter would hold it, and what is entered beside it."""
     config, known, kept = replace(case.config, method=method.value), case.known, case.kept
     lm = loaded.lm
@@ -85,15 +98,19 @@ def _forget(loaded: Loaded, case: Case, method: Method) -> tuple[Update, Callabl
     def quiet(stage: Stage, fraction: float) -> None:
         return None
 
-    if method is Method.R2F:
+    if unlearner is None:
         walked = pipeline.unlearn(loaded, kept.curvature, known, Linearise(lm, loaded.decoder, config), config, quiet)
         return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
-    if method not in WITHOUT_ADAPTER:
-        walked = pipeline.compare(loaded, kept, known, config, quiet)
-        return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
     leaks = pipeline.leaking(loaded, known, config, quiet)
-    done = compared(method, task_of(loaded, known, kept, leaks, config, lambda share: None))
-    return (done.update, ExitStack) if isinstance(done, Unlearned) else ({}, done)
+    done = unlearner(task_of(loaded, known, kept, leaks, config, lambda share: None))
+    if not isinstance(done, Unlearned):
+        return {}, done
+    if not done.update:
+        raise NoStep(NoStep.__doc__)
+    if method in WITHOUT_ADAPTER:
+        return done.update, ExitStack
+    path = Path(done.update, done.steps, known.examples)
+    return pipeline.shrink(loaded, kept.curvature, path, config)[0], ExitStack
 
 
 def _taught(loaded: Loaded, request: DeletionRequest) -> float | None:

@@ -86,6 +86,7 @@ def unlearning(
     methods: Annotated[list[Method] | None, typer.Option("--method", help="May be repeated; all if absent.")] = None,
     facts: Facts = 16,
     seeds: Seeds = 1,
+    whole: Whole = False,
     controls: Annotated[int, typer.Option(min=0, help="Unknown facts that are taught, to judge relearning.")] = 8,
     file: Out = Path("unlearning.jsonl"),
     tuning: Tuning = False,
@@ -101,9 +102,29 @@ def unlearning(
         methods=methods or (QUICK if quick else list(Method)),
         wanted=1 if quick else facts,
         seeds=1 if quick else seeds,
-        controls=0 if quick else controls,
+        whole=whole,
+        controls=controls if whole and not quick else 0,
     )
     _run("unlearning", work, table, data, file, tuning=tuning, as_json=as_json)
+
+
+@app.command("tuning")
+@exit_codes()
+def tuning(
+    data: DataFolder = None,
+    methods: Annotated[list[Method] | None, typer.Option("--method", help="May be repeated; all if absent.")] = None,
+    facts: Facts = 4,
+    file: Out = Path("tuning.jsonl"),
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """Try settings of the other methods on facts that no table reports."""
+    find_benchmarks()
+    from benchmarks.tuning import QUICK, TUNED, compare, table
+
+    _chosen([*(methods or ())], TUNED, "--method")
+    work = partial(compare, methods=methods or (QUICK if quick else TUNED), wanted=1 if quick else facts)
+    _run("tuning", work, table, data, file, tuning=data is not None, as_json=as_json)
 
 
 @app.command("decoding")
@@ -133,6 +154,31 @@ def decoding(
         whole=whole,
     )
     _run("decoding", work, table, data, file, tuning=tuning, as_json=as_json)
+
+
+@app.command("sequential")
+@exit_codes()
+def sequential(
+    data: DataFolder = None,
+    ways: Annotated[list[str] | None, typer.Option("--way", help="May be repeated; all if absent.")] = None,
+    facts: Facts = 50,
+    rank: Annotated[int, typer.Option(min=1, help="Of the composed adapter.")] = 64,
+    file: Out = Path("sequential.jsonl"),
+    tuning: Tuning = False,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """Delete one fact after another on one model, composed into one adapter."""
+    find_benchmarks()
+    from benchmarks.sequential import WAYS, compare, plot, table
+
+    work = partial(
+        compare,
+        ways=_chosen(ways, WAYS, "--way") or (WAYS[:1] if quick else WAYS),
+        wanted=2 if quick else facts,
+        rank=rank,
+    )
+    _run("sequential", work, table, data, file, tuning=tuning, as_json=as_json, picture=plot)
 
 
 @app.command("ablations")
@@ -179,6 +225,7 @@ def _run(
     *,
     tuning: bool,
     as_json: bool,
+    picture: Callable[["list[Row]", Path], None] | None = None,
 ) -> None:
     """Get the model and the facts ready, do the work with a bar, and show the rows."""
     from app.preflight import need_worker_packages, registered, settings_of
@@ -204,17 +251,23 @@ def _run(
             out=file,
             progress=lambda share: bar.update(shown, description=name, completed=share),
         )
-    _written(table(rows), rows, file, as_json)
+    _written(table(rows), rows, file, as_json, picture)
 
 
-def _written(table: str, rows: "list[Row]", beside: Path, as_json: bool) -> None:
+def _written(
+    table: str,
+    rows: "list[Row]",
+    beside: Path,
+    as_json: bool,
+    picture: Callable[["list[Row]", Path], None] | None = None,
+) -> None:
     """Print a table, or its rows as JSON, and keep it beside them with its picture and what made it."""
     from benchmarks.plots import plot
     from benchmarks.provenance import provenance
 
-    picture = beside.with_suffix(".png")
-    plot(rows, picture)
-    words = "\n\n".join((table, f"![Means with intervals]({picture.name})", provenance()))
+    drawn = beside.with_suffix(".png")
+    (picture or plot)(rows, drawn)
+    words = "\n\n".join((table, f"![What the table says, drawn]({drawn.name})", provenance()))
     beside.with_suffix(".md").write_text(words + "\n", encoding="utf-8")
     if as_json:
         sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))

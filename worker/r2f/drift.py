@@ -34,8 +34,12 @@ class DriftBatch:
         """Take the base model's distributions; empty replies are left out."""
         pairs = (lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))
         batch = collate([example for example in pairs if example], lm.pad, lm.device, lm.opening)
+        return cls(batch, torch.empty(0)).here(lm)
+
+    def here(self, lm: LanguageModel) -> "DriftBatch":
+        """The same replies, with the distributions of the model as it is now, hooks included, to measure from."""
         with torch.no_grad():
-            return cls(batch, torch.log_softmax(span_logits(lm.model, batch), dim=-1))
+            return DriftBatch(self.batch, torch.log_softmax(span_logits(lm.model, self.batch), dim=-1))
 
     def measure(self, lm: LanguageModel) -> Drift:
         """Drift of the model as it is now, hooks included, from one forward pass."""

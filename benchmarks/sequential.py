@@ -1,0 +1,217 @@
+"""Deletions one after another on one model, composed into one adapter: what is still forgotten, and what it costs.
+
+    r2f bench sequential --data FOLDER [--facts 50] [--rank 64] [--way on_top] [--out FILE.jsonl]
+    r2f bench sequential --quick
+
+Two ways to get at the composition. `on_top`: each path is walked on the model as it is with the composition of the
+earlier ones in force, and its utility budget counts from there. `apart`: each deletion is computed on the base model,
+as deletions of different days on different workers are, and the updates are summed. After each deletion the composition
+is asked held-out views of everything deleted so far (at most four of each), and facts that nobody deletes.
+
+The composition is kept beside the rows (FILE-WAY.safetensors), so that an interrupted run goes on.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors
+import safetensors.torch
+
+from app.charts.drawing import WIDTH, Drawing
+from app.charts.picture import png
+from app.schemas import DeletionRequest, PromptTarget
+from benchmarks.cases import TOKENS, Case, prepare
+from benchmarks.measures import Row, mean
+from benchmarks.runs import NOT_KNOWN, append, read_rows, unknown_facts
+from worker import pipeline
+from worker.errors import NoStep
+from worker.loading import Loaded
+from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.composition import compose
+from worker.r2f.linearise import Linearise
+from worker.r2f.lowrank import LowRank
+from worker.r2f.text import Form, Prompt, holds
+from worker.r2f.views import View
+
+WAYS = ("on_top", "apart")
+ASKED = 4  # views of each deleted fact, at most
+BYSTANDERS = 24  # known facts that nobody deletes
+SHOWN = {"earlier": "success on all so far", "bystanders": "other facts kept", "kl": "KL on generic prompts"}
+LEFT, RIGHT, PANEL = 58.0, 14.0, 118.0
+
+
+@dataclass(frozen=True)
+class Composition:
+    """An update and the numbers of the facts that it forgets, in their order."""
+
+    update: Update
+    facts: tuple[int, ...]
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        tensors = {f"{name}.left": part.left.contiguous() for name, part in self.update.items()}
+        tensors |= {f"{name}.right": part.right.contiguous() for name, part in self.update.items()}
+        fresh = path.with_suffix(".new")
+        safetensors.torch.save_file(tensors, fresh, {"facts": " ".join(map(str, self.facts))})
+        fresh.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Composition":
+        """What was saved; nothing if nothing was."""
+        if not path.exists():
+            return cls({}, ())
+        with safetensors.safe_open(path, "pt") as file:
+            facts = tuple(int(number) for number in file.metadata()["facts"].split())
+        tensors = safetensors.torch.load_file(path)
+        names = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
+        return cls({name: LowRank(tensors[f"{name}.left"], tensors[f"{name}.right"]) for name in names}, facts)
+
+
+def compare(
+    loaded: Loaded,
+    requests: Sequence[DeletionRequest],
+    ways: Sequence[str],
+    *,
+    wanted: int,
+    rank: int,
+    out: Path,
+    progress: Callable[[float], None],
+) -> list[Row]:
+    """Delete so many known facts one after another, each way; the rows of all that is in the file."""
+    rows = read_rows(out)
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        append(out, row)
+
+    unknown = unknown_facts(loaded, requests, rows, add)
+    known = [number for number in range(len(requests)) if number not in unknown]
+    bystanders = [requests[number] for number in known[-BYSTANDERS:]]
+    states = {way: Composition.load(out.with_name(f"{out.stem}-{way}.safetensors")) for way in ways}
+    found = 0
+    for number in known[:-BYSTANDERS]:
+        if found >= wanted:
+            break
+        todo = [way for way in ways if not any((row["fact"], row["method"]) == (number, way) for row in rows)]
+        case = prepare(loaded, requests[number], 0, ()) if todo else None
+        if todo and case is None:
+            add({"fact": number, "seed": 0, "method": NOT_KNOWN})
+            continue
+        for way in todo:
+            assert case is not None
+            failed = ""
+            if number not in states[way].facts:  # the composition is saved before its row
+                try:
+                    states[way] = deleted(loaded, case, states[way], number, way, rank)
+                except NoStep:
+                    failed = "NoStep"
+                states[way].save(out.with_name(f"{out.stem}-{way}.safetensors"))
+            own = [view for row in rows if row["method"] == way for view in _views(row)]
+            row: Row = {"fact": number, "seed": 0, "method": way, "count": found + 1}
+            row |= {"failed": failed} if failed else {}
+            row["views"] = [asdict(view) for view in case.views[:ASKED]]
+            add(row | asked(loaded, states[way].update, own, case.views[:ASKED], bystanders))
+        found += 1
+        progress(found / wanted)
+    progress(1.0)
+    return rows
+
+
+def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: str, rank: int) -> Composition:
+    """A composition with one more deletion in it; raises NoStep."""
+    lm, config = loaded.lm, case.config
+    with contextlib.ExitStack() as stack:
+        if way == "on_top":
+            stack.enter_context(Adaptation(lm.model, lm.sites)).use(below.update)
+        search = replace(loaded.search_drift, drift=loaded.search_drift.drift.here(lm))
+        at = replace(loaded, search_drift=search)
+        linearise = Linearise(lm, loaded.decoder, config)
+        path = pipeline.unlearn(at, case.kept.curvature, case.known, linearise, config, lambda stage, share: None)
+        small, _ = pipeline.shrink(at, case.kept.curvature, path, config)
+    parts = [below.update, small] if below.update else [small]
+    return Composition(compose(parts, lm.sites, loaded.curvature, config.damping, rank).update, (*below.facts, number))
+
+
+def asked(
+    loaded: Loaded, update: Update, earlier: Sequence[View], own: Sequence[View], bystanders: Sequence[DeletionRequest]
+) -> Row:
+    """What is forgotten and kept with a composition in force."""
+    lm, views = loaded.lm, [*earlier, *own]
+    others = [target for request in bystanders for target in request.targets[:1] if isinstance(target, PromptTarget)]
+    with Adaptation(lm.model, lm.sites) as adaptation:
+        adaptation.use(update)
+        prompts = [*(view.prompt for view in views), *(Prompt(target.prompt) for target in others)]
+        said = lm.replies(prompts, TOKENS)
+        drift = loaded.judge_drift.drift.measure(lm)
+    silent = [not holds(reply, view.answers) for view, reply in zip(views, said, strict=False)]
+    kept = [
+        holds(reply, (target.answer, *target.aliases)) for target, reply in zip(others, said[len(views) :], strict=True)
+    ]
+    return {
+        "success": mean(silent[len(earlier) :]),
+        "earlier": mean(silent),
+        "bystanders": mean(kept),
+        "kl": drift.kl_mean,
+        "agreement": drift.agreement,
+        "rank": max((part.rank for part in update.values()), default=0),
+    }
+
+
+def _views(row: Row) -> list[View]:
+    """The views that a row says were asked."""
+    views: list[View] = []
+    for kept in cast(list[dict[str, Any]], row["views"]):
+        prompt = Prompt(kept["prompt"]["text"], Form(kept["prompt"]["form"]))
+        views.append(View(kept["target"], prompt, tuple(kept["answers"]), kept["family"], kept["source"]))
+    return views
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Markdown: the composition after the first, second, fifth, tenth … deletion, each way."""
+    done = [row for row in rows if row["method"] != NOT_KNOWN]
+    last = {way: max(_count(row) for row in done if row["method"] == way) for way in _ways(done)}
+    head = "| way | deletions | failed | rank | this one's views | all views so far | other facts | KL | same token |"
+    lines = [head, "|---" * 9 + "|"]
+    for row in done:
+        way, count = str(row["method"]), _count(row)
+        if count in (1, 2, 5) or count % 10 == 0 or count == last[way]:
+            failed = sum("failed" in other and _count(other) <= count for other in done if other["method"] == way)
+            shares = (f"{row[name]:.3f}" for name in ("success", "earlier", "bystanders"))
+            cells = [way, count, failed, row["rank"], *shares, f"{row['kl']:.2g}", f"{row['agreement']:.3f}"]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write a PNG with a curve over deletions for each way."""
+    done = [row for row in rows if row["method"] != NOT_KNOWN]
+    longest = max((_count(row) for row in done), default=1)
+    drawing = Drawing(len(SHOWN) * (PANEL + 56) + 30, "Success, other facts and KL over deletions composed")
+    for place, (way, kind) in enumerate(zip(_ways(done), ("after", "second"), strict=False)):
+        drawing.line((LEFT + 120 * place, 12), (LEFT + 20 + 120 * place, 12), kind)
+        drawing.text((LEFT + 26 + 120 * place, 16), way, "label")
+    for panel, (column, title) in enumerate(SHOWN.items()):
+        top = 44 + panel * (PANEL + 56)
+        highest = max((float(str(row[column])) for row in done), default=1.0) if column == "kl" else 1.0
+        drawing.text((LEFT, top - 8), title, "label")
+        for share in (0.0, 0.5, 1.0):
+            y = top + PANEL * (1 - share)
+            drawing.line((LEFT, y), (WIDTH - RIGHT, y), "grid")
+            drawing.text((LEFT - 8, y + 4), f"{share * highest:.2g}", "label end")
+        for way, kind in zip(_ways(done), ("after", "second"), strict=False):
+            curve = [(_count(row), float(str(row[column]))) for row in done if row["method"] == way]
+            wide = (WIDTH - LEFT - RIGHT) / longest
+            drawing.path([(LEFT + wide * x, top + PANEL * (1 - y / (highest or 1.0))) for x, y in curve], kind)
+        drawing.text((WIDTH - RIGHT, top + PANEL + 16), f"{longest} deletions", "label end")
+    path.write_bytes(png(drawing))
+
+
+def _ways(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(str(row["method"]) for row in rows))
+
+
+def _count(row: Mapping[str, object]) -> int:
+    return int(str(row["count"]))

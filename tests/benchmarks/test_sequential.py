@@ -1,0 +1,49 @@
+"""Deletions one after another: what is kept between runs, and what the table and its picture say."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.measures import Row
+from benchmarks.sequential import Composition, _views, plot, table
+from worker.r2f.lowrank import LowRank
+from worker.r2f.text import Form, Prompt
+from worker.r2f.views import View
+
+
+def _row(way: str, count: int, **more: object) -> Row:
+    figures = {"success": 1.0, "earlier": 0.75, "bystanders": 0.5, "kl": 0.001, "agreement": 0.99, "rank": 64}
+    return {"fact": count, "seed": 0, "method": way, "count": count, **figures, **more}
+
+
+def test_an_interrupted_run_finds_its_composition_again(tmp_path: Path) -> None:
+    path = tmp_path / "rows-on_top.safetensors"
+    assert Composition.load(path) == Composition({}, ())
+    update = {"a.b.q_proj": LowRank(torch.randn(6, 2), torch.randn(2, 5))}
+    Composition(update, (4, 7)).save(path)
+    found = Composition.load(path)
+    assert found.facts == (4, 7)
+    torch.testing.assert_close(found.update["a.b.q_proj"].left, update["a.b.q_proj"].left)
+    torch.testing.assert_close(found.update["a.b.q_proj"].right, update["a.b.q_proj"].right)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_views_are_asked_again_as_they_were() -> None:
+    view = View(0, Prompt("The capital of France is", Form.PLAIN), ("Paris",), "cloze", "bank")
+    assert _views({"views": [asdict(view)]}) == [view]
+
+
+def test_the_table_shows_the_first_every_tenth_and_the_last() -> None:
+    rows = [_row("on_top", count) for count in range(1, 23)]
+    rows[6]["failed"] = "NoStep"
+    lines = table(rows).splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == ["1", "2", "5", "10", "20", "22"]
+    assert [line.split(" | ")[2] for line in lines] == ["0", "0", "0", "1", "1", "1"]
+
+
+def test_the_picture_has_a_curve_for_each_way(tmp_path: Path) -> None:
+    rows = [_row("on_top", count) for count in (1, 2)]
+    plot(rows, tmp_path / "one.png")
+    plot([*rows, _row("apart", 1), _row("apart", 2, kl=0.5)], tmp_path / "two.png")
+    assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()
