@@ -9,6 +9,7 @@ unreachable; 6 worker keeps dying; 7 API key missing or refused; 8 a watched del
 import typer
 
 from app.commands import audit, bench, decoder, keys, models, seal, signing, webhooks
+from app.commands.compose import compose
 from app.commands.deletion import decision, list_deletions
 from app.commands.demo import demo
 from app.commands.demo_people import demo_people
@@ -28,7 +29,7 @@ app = typer.Typer(
     "6 worker keeps dying, 7 key refused, 8 awaits a review, 130 interrupted, 143 asked to stop.",
     no_args_is_help=True,
 )
-for verb in (serve, worker, migrate, demo, submit, watch, report, adapter, certificate, verify):
+for verb in (serve, worker, migrate, demo, submit, watch, report, adapter, certificate, compose, verify):
     app.command()(verb)
 app.command("demo-people")(demo_people)
 app.command("list")(list_deletions)

@@ -189,6 +189,8 @@ class ViewEvidence(Record):
 
     target: int | None
     prompt: str
+    form: str = Field(default="chat", description="How it is put: chat, or plain for a text to be continued.")
+    answers: list[str] = Field(default=[], description="What a reply counts as holding; none of a generic prompt.")
     family: str
     source: str = Field(
         description="Of a view: request, bank or model. Of a neighbour: request, relation, subject, swap or nearest."

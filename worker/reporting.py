@@ -231,6 +231,8 @@ def _view(view: View, before: Reply, after: Reply | None) -> r.ViewEvidence:
     return r.ViewEvidence(
         target=view.target,
         prompt=view.prompt.text,
+        form=view.prompt.form.value,
+        answers=list(view.answers),
         family=view.family,
         source=view.source,
         known=before.hit,
@@ -253,6 +255,8 @@ def _evidence(known: Knowledge, exam: Exam, after: Replies) -> r.Evidence:
             r.ViewEvidence(
                 target=None,
                 prompt=neighbour.prompt.text,
+                form=neighbour.prompt.form.value,
+                answers=list(neighbour.answers),
                 family="neighbour",
                 source=neighbour.source,
                 known=before.hit,

@@ -1,0 +1,125 @@
+"""One adapter of many: it adds up, is judged on what each was judged on, and takes only what fits the model."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import torch
+
+from app.adapters import AdapterInvalid
+from app.report import Evidence, ViewEvidence
+from tests.tiny import llama, word_tokenizer
+from worker.composing import Part, compose_adapters, update_of
+from worker.loading import Loaded
+from worker.r2f import adapter
+from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.curvature import Curvature, Moment
+from worker.r2f.drift import Generic
+from worker.r2f.language import LanguageModel
+from worker.r2f.lowrank import LowRank
+from worker.r2f.text import Form, Prompt
+
+MODEL, DIGEST = "tiny", "sha256:0"
+ASKED = Prompt("w5 w9", Form.PLAIN)
+
+
+def _update(lm: LanguageModel, rank: int, seed: int) -> Update:
+    drawn = torch.Generator().manual_seed(seed)
+    return {
+        site.name: LowRank(
+            0.05 * torch.randn(site.d_out, rank, generator=drawn), torch.randn(rank, site.d_in, generator=drawn)
+        )
+        for site in lm.sites
+    }
+
+
+def _files(lm: LanguageModel, update: Update, rank: int = 8, digest: str = DIGEST) -> Mapping[str, bytes]:
+    return adapter.adapter_files(update, lm.sites, rank, model=MODEL, revision=None, digest=digest)
+
+
+def _evidence(said: str, answer: str) -> Evidence:
+    view = ViewEvidence(
+        target=0,
+        prompt=ASKED.text,
+        form="plain",
+        answers=[answer],
+        family="f",
+        source="bank",
+        known=True,
+        reply_before=said,
+        reply_after="no",
+        held=False,
+    )
+    unknown = view.model_copy(update={"known": False})
+    return Evidence(training_views=[], held_out_views=[view, unknown], reversed_views=[], neighbours=[view], generic=[])
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    lm = LanguageModel(llama(tokenizer := word_tokenizer(f"w{n}" for n in range(90)), 64), tokenizer, 64)
+    lm.model.requires_grad_(False).eval()
+    moments = {
+        size: Moment(torch.zeros(size, 1), torch.ones(size)) for site in lm.sites for size in (site.d_in, site.d_out)
+    }
+    curvature = Curvature(
+        {site.group: moments[site.d_in] for site in lm.sites}, {site.name: moments[site.d_out] for site in lm.sites}
+    )
+    made = SimpleNamespace(
+        lm=lm,
+        served=SimpleNamespace(id=MODEL, revision=None),
+        curvature=curvature,
+        judge_drift=Generic.told(lm, ["w3 w4"], ["w8 w9 w10"]),
+        model_digest=DIGEST,
+    )
+    return cast(Loaded, made)
+
+
+def _logits(lm: LanguageModel, *updates: Update) -> torch.Tensor:
+    ids = torch.tensor([lm.encode(ASKED.text)])
+    with torch.no_grad(), Adaptation(lm.model, lm.sites) as one, Adaptation(lm.model, lm.sites) as two:
+        one.use(updates[0])
+        two.use(updates[1] if len(updates) > 1 else {})
+        return cast(torch.Tensor, lm.model(ids).logits)
+
+
+def test_two_adapters_that_fit_act_as_both_at_once(loaded: Loaded) -> None:
+    updates = [_update(loaded.lm, 8, seed) for seed in (0, 1)]
+    parts = [Part(f"del_{n}", _files(loaded.lm, update), None) for n, update in enumerate(updates)]
+    made = compose_adapters(loaded, parts, 64)
+    assert (made.exact, made.rank) == (True, 16)
+    one = update_of(made.files, loaded.lm, DIGEST)
+    torch.testing.assert_close(_logits(loaded.lm, one), _logits(loaded.lm, *updates))
+    assert not torch.allclose(_logits(loaded.lm, one), _logits(loaded.lm, updates[0]))
+    assert made.drift.kl_mean > 0
+    assert [part.success.cases for part in made.parts] == [0, 0]  # purged: nothing is left to ask
+
+
+def test_what_does_not_fit_is_truncated_and_says_so(loaded: Loaded) -> None:
+    parts = [Part(f"del_{n}", _files(loaded.lm, _update(loaded.lm, 8, n)), None) for n in range(3)]
+    made = compose_adapters(loaded, parts, 16)
+    assert (made.exact, made.rank) == (False, 16)
+
+
+def test_what_was_judged_is_asked_again(loaded: Loaded) -> None:
+    nothing = _files(loaded.lm, {name: part.scaled(0.0) for name, part in _update(loaded.lm, 8, 0).items()})
+    said = loaded.lm.replies([ASKED], 24)[0]
+    parts = [
+        Part("del_back", nothing, _evidence(said, said.split()[0])),
+        Part("del_gone", nothing, _evidence(said, "never said")),
+    ]
+    back, gone = compose_adapters(loaded, parts, 64).parts
+    assert (back.deletion, back.success.hits, back.success.cases) == ("del_back", 0, 1)
+    assert (back.neighbours.hits, back.neighbours.cases) == (1, 1)
+    assert (gone.success.hits, gone.success.cases) == (1, 1)
+    assert (gone.neighbours.hits, gone.neighbours.cases) == (0, 1)
+
+
+def test_an_adapter_of_other_weights_is_refused(loaded: Loaded) -> None:
+    update = _update(loaded.lm, 8, 0)
+    for files, wrong in (
+        (_files(loaded.lm, update, digest="sha256:1"), "other weights"),
+        (adapter.adapter_files(update, loaded.lm.sites[:-1], 8, model=MODEL, revision=None, digest=DIGEST), "fit"),
+    ):
+        with pytest.raises(AdapterInvalid, match=wrong):
+            compose_adapters(loaded, [Part("del_0", files, None)], 64)

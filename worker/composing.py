@@ -1,0 +1,114 @@
+"""One adapter of many, and everything that each of them was judged on asked again with it in force."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import safetensors.torch
+
+from app import adapters
+from app.report import Evidence, Rate, ViewEvidence
+from app.tensors import METADATA, header
+from worker.loading import Loaded
+from worker.r2f import adapter
+from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.composition import compose
+from worker.r2f.config import Config
+from worker.r2f.drift import Drift
+from worker.r2f.evaluate import NEIGHBOUR_TOKENS, VIEW_TOKENS
+from worker.r2f.language import LanguageModel
+from worker.r2f.lowrank import LowRank
+from worker.r2f.text import Form, Prompt, holds
+from worker.statistics import rate
+
+
+@dataclass(frozen=True)
+class Part:
+    """A deletion's adapter, and what was asked when it was judged; without evidence nothing can be asked again."""
+
+    deletion: str
+    files: Mapping[str, bytes]
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A deletion with the composition in force."""
+
+    deletion: str
+    success: Rate  # held-out views that the base model answers and the composition does not
+    neighbours: Rate  # that the base model answers and the composition too
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The composed adapter and its judgement."""
+
+    files: Mapping[str, bytes]
+    rank: int
+    exact: bool
+    parts: tuple[Judged, ...]
+    drift: Drift
+
+
+def compose_adapters(loaded: Loaded, parts: Sequence[Part], rank: int) -> Composition:
+    """Compose adapters of one base model into one of a rank at most, the smallest that servers take and they fit in.
+
+    Raises:
+        adapters.AdapterInvalid: one of them is none, or is not of this base model's weights.
+    """
+    lm, served = loaded.lm, loaded.served
+    updates = []
+    for part in parts:
+        adapters.validate(part.files, served.id)
+        updates.append(update_of(part.files, lm, loaded.model_digest))
+    made = compose(updates, lm.sites, loaded.curvature, Config().damping, rank)
+    needed = max(one.rank for one in made.update.values())
+    taken = min(each for each in adapter.RANKS if each >= needed)
+    files = adapter.adapter_files(
+        made.update, lm.sites, taken, model=served.id, revision=served.revision, digest=loaded.model_digest
+    )
+    adapters.validate(files, served.id)
+    with Adaptation(lm.model, lm.sites) as adaptation:
+        adaptation.use(made.update)
+        judged = tuple(_judged(loaded, part) for part in parts)
+        drift = loaded.judge_drift.drift.measure(lm)
+    return Composition(files, taken, made.exact, judged, drift)
+
+
+def update_of(files: Mapping[str, bytes], lm: LanguageModel, digest: str) -> Update:
+    """The update that a valid adapter makes.
+
+    Raises:
+        adapters.AdapterInvalid: it was made for other weights, or for other sites than the model's.
+    """
+    content = files[adapter.WEIGHTS]
+    if header(io.BytesIO(content), len(content))[METADATA]["base_digest"] != digest:
+        raise adapters.AdapterInvalid("it was made for other weights than this model's")
+    tensors = {name: part.to(lm.device, lm.model.dtype) for name, part in safetensors.torch.load(content).items()}
+    update = {}
+    for site in lm.sites:
+        name = f"base_model.model.{site.name}"
+        a, b = tensors.pop(f"{name}.lora_A.weight", None), tensors.pop(f"{name}.lora_B.weight", None)
+        if a is None or b is None or (b.shape[0], a.shape[1]) != (site.d_out, site.d_in):
+            raise adapters.AdapterInvalid(f"it does not fit {site.name}")
+        update[site.name] = LowRank(b, a)
+    if tensors:
+        raise adapters.AdapterInvalid(f"the model has no site for {min(tensors)}")
+    return update
+
+
+def _judged(loaded: Loaded, part: Part) -> Judged:
+    """Ask a deletion's held-out views and neighbours of the model as it is now."""
+    views = [view for view in part.evidence.held_out_views if view.known] if part.evidence else []
+    near = [each for each in part.evidence.neighbours if each.known and each.answers] if part.evidence else []
+    tokens = [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(near)
+    guesses = [each.reply_after for each in (*views, *near)]  # most say what they said with one adapter
+    said = loaded.lm.replies([_prompt(each) for each in (*views, *near)], tokens, guesses=guesses)
+    held = [holds(reply, each.answers) for each, reply in zip((*views, *near), said, strict=True)]
+    there = held[: len(views)]
+    return Judged(part.deletion, rate(there.count(False), len(there)), rate(held[len(views) :].count(True), len(near)))
+
+
+def _prompt(view: ViewEvidence) -> Prompt:
+    return Prompt(view.prompt, Form(view.form))
