@@ -181,6 +181,29 @@ def sequential(
     _run("sequential", work, table, data, file, tuning=tuning, as_json=as_json, picture=plot)
 
 
+@app.command("transfer")
+@exit_codes()
+def transfer(
+    data: DataFolder = None,
+    proxies: Annotated[list[str] | None, typer.Option("--proxy", help="May be repeated; all if absent.")] = None,
+    facts: Facts = 4,
+    file: Out = Path("transfer.jsonl"),
+    tuning: Tuning = False,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """Fit decoders on several proxies, and see how far each carries over to other models."""
+    find_benchmarks()
+    from benchmarks.transfer import PROXIES, QUICK, compare, plot, table
+
+    work = partial(
+        compare,
+        proxies=_chosen(proxies, PROXIES, "--proxy") or (QUICK if quick else PROXIES),
+        wanted=1 if quick else facts,
+    )
+    _run("transfer", work, table, data, file, tuning=tuning, as_json=as_json, picture=plot)
+
+
 @app.command("ablations")
 @exit_codes()
 def ablations(
