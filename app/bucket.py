@@ -48,10 +48,10 @@ class BucketStore:
 
     def read(self, path: str, start: int, stop: int) -> Iterator[bytes]:
         """See app.storage.Store; raises StoreUnavailable too, before the first byte or between two chunks."""
+        if start == stop:  # a range of no bytes cannot be asked for
+            self.size(path)
+            return iter(())
         with _told(FileNotFoundError):
-            if start == stop:  # a range of no bytes cannot be asked for
-                obstore.head(self._bucket, path)
-                return iter(())
             found = obstore.get(self._bucket, path, options={"range": (start, stop)})
 
         def chunks() -> Iterator[bytes]:
@@ -60,6 +60,11 @@ class BucketStore:
                     yield bytes(chunk)
 
         return chunks()
+
+    def size(self, path: str) -> int:
+        """See app.storage.Store; raises StoreUnavailable."""
+        with _told(FileNotFoundError):
+            return int(obstore.head(self._bucket, path)["size"])
 
     def delete(self, owner: str, below: int) -> None:
         """See app.storage.Store; what cannot be deleted now is found when files and rows are compared."""

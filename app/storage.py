@@ -41,6 +41,10 @@ class Store(Protocol):
         """The bytes [start, stop) of a file; raises ArtefactMissing before the first of them."""
         ...
 
+    def size(self, path: str) -> int:
+        """A file's length in bytes; raises ArtefactMissing."""
+        ...
+
     def delete(self, owner: str, below: int) -> None:
         """Delete what was stored for a deletion under lower tokens; a higher one may be somebody else's by now."""
         ...
@@ -104,6 +108,13 @@ class FolderStore:
                     yield chunk
 
         return chunks()
+
+    def size(self, path: str) -> int:
+        """See Store."""
+        place = self.root / path
+        if not place.is_file():
+            raise ArtefactMissing
+        return place.stat().st_size
 
     def delete(self, owner: str, below: int) -> None:
         """See Store; drafts go too, their workers have lost."""

@@ -70,11 +70,14 @@ def test_what_was_put_can_be_read_in_part_and_whole(store: BucketStore):
         assert (file.path, file.size) == (f"del_1/1/{name}", len(content))
         assert file.sha256 == hashlib.sha256(content).hexdigest()
         assert b"".join(store.read(file.path, 0, file.size)) == content
+        assert store.size(file.path) == len(content)
     assert b"".join(store.read("del_1/1/b.bin", 5, 9)) == bytes([5, 6, 7, 8])
     assert b"".join(store.read("del_1/1/b.bin", 0, 0)) == b""
     for stop in (0, 1):
         with pytest.raises(ArtefactMissing):
             store.read("del_1/1/c", 0, stop)
+    with pytest.raises(ArtefactMissing):
+        store.size("del_1/1/c")
 
 
 def test_a_second_put_of_the_same_lease_replaces_the_first(store: BucketStore):

@@ -51,6 +51,15 @@ def test_a_recorded_file_that_is_gone_is_told_by_its_id(services: Services):
     ]
 
 
+def test_a_recorded_file_of_another_length_is_told_by_its_id(services: Services):
+    deletion_id = services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id
+    worker_on(services, FakePipeline()).runner.work()
+    os.truncate(services.settings.artefacts / deletion_id / "1" / "adapter.zip", 5)
+    with structlog.testing.capture_logs() as told:
+        reconcile(services.database, services.store, services.settings, clock.now() + LATER)
+    assert [(entry["event"], entry["deletion_id"]) for entry in told] == [("a recorded file is torn", deletion_id)]
+
+
 def test_the_files_of_a_rejection_that_was_interrupted_go_without_a_restart(services: Services, monkeypatch):
     deletion_id = services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id
     thread = SweeperThread(services.sweeper, 3600, reconcile_seconds=0.1)
