@@ -3,8 +3,8 @@
     r2f bench tuning --data FOLDER [--facts 4] [--method npo …] [--out FILE.jsonl]
     r2f bench tuning --quick
 
-Every method that trains is tried at a third, once and three times the rate of its file under `worker/baselines`, those
-that intervene at half, once and twice the strength. The best is where most is forgotten and most is kept: the mean over
+Every method that trains is tried at a tenth, a third and once the rate of its file under `worker/baselines`, those that
+intervene at half, once and twice the strength. The best is where most is forgotten and most is kept: the mean over
 facts of USR (greedy) × neighbours kept × agreement with the base model's tokens; a run that fails counts nought.
 Methods that walk R2F's path have no settings of their own: they take its damping, depth and rounds.
 """
@@ -37,7 +37,7 @@ from worker.baselines.task import Unlearner
 from worker.loading import Loaded
 
 Trained = GradientAscent | GradDiff | NPO | SimNPO | Flat | Shred | Scrub | SKU | DeepCut | RMU
-RATES = (1 / 3, 1.0, 3.0)  # of a method's own
+RATES = (0.1, 1 / 3, 1.0)  # of a method's own: three times as much destroyed the model wherever it was tried
 STRENGTHS = (0.5, 1.0, 2.0)  # likewise
 PARTS = ("success", "neighbours", "agreement")
 QUICK = (Method.NPO,)
