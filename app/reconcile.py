@@ -6,7 +6,9 @@ length, means that somebody has touched the store, or that it was restored from 
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 
 import structlog
 from sqlalchemy import select
@@ -14,38 +16,64 @@ from sqlalchemy import select
 from app.clock import DELETION_ID
 from app.database import Database
 from app.errors import ArtefactMissing
-from app.models import Artefact, ArtefactKind, Deletion, Status
+from app.models import Artefact, Deletion, Status
 from app.settings import Settings
 from app.storage import Store
 
+BATCH = 500  # folders, or recorded files, looked up at once: a queue's history is long
+Place = tuple[str, int]  # a deletion's id, and the token of the lease that stored something for it
 _log = structlog.get_logger(__name__)
 
 
 def reconcile(database: Database, store: Store, settings: Settings, now: datetime) -> None:
-    """Delete what is older than a lease and in nobody's hands; log each recorded file that is not there, or is torn."""
+    """Delete what is older than a lease and in nobody's hands; log each deletion of which a file is missing or torn."""
     oldest = now - timedelta(seconds=settings.lease_seconds)
-    for owner, token in list(store.older(oldest)):
-        if re.fullmatch(DELETION_ID, owner) and not _wanted(database, owner, token):
+    ours = (place for place in store.older(oldest) if re.fullmatch(DELETION_ID, place[0]))
+    for places in _batches(ours):
+        for owner, token in sorted(set(places) - _wanted(database, places)):
             _log.warning("files of no record deleted", deletion_id=owner, token=token)
             store.drop(owner, token)
+    for deletion_id, fault in sorted(_faults(database, store).items()):
+        _log.error(f"a recorded file is {fault}", deletion_id=deletion_id)
+
+
+def _wanted(database: Database, places: Iterable[Place]) -> set[Place]:
+    """Those whose lease is recorded as the one that published, or is still at work."""
+    owners = {owner for owner, _ in places}
+    running = select(Deletion.id, Deletion.lease_token).where(
+        Deletion.id.in_(owners), Deletion.status == Status.RUNNING
+    )
+    published = select(Artefact.deletion_id, Artefact.lease_token).where(Artefact.deletion_id.in_(owners)).distinct()
     with database.read() as session:
-        whole = select(Artefact.deletion_id, Artefact.path, Artefact.size).where(Artefact.kind == ArtefactKind.ADAPTER)
-        recorded = [row._tuple() for row in session.execute(whole)]
-    for deletion_id, path, size in recorded:
+        return {(owner, token) for asked in (running, published) for owner, token in session.execute(asked)}
+
+
+def _faults(database: Database, store: Store) -> dict[str, str]:
+    """What is wrong with the recorded files of a deletion."""
+    found: dict[str, str] = {}
+    for deletion_id, path, size in _recorded(database):
         try:
             if store.size(path) != size:
-                _log.error("a recorded file is torn", deletion_id=deletion_id)
+                found[deletion_id] = "torn"
         except ArtefactMissing:
-            _log.error("a recorded file is not in the store", deletion_id=deletion_id)
+            found[deletion_id] = "not in the store"
+    return found
 
 
-def _wanted(database: Database, owner: str, token: int) -> bool:
-    """Whether a lease is recorded as the one that published, or is still at work."""
-    with database.read() as session:
-        row = session.get(Deletion, owner)
-        if row is None:
-            return False
-        if row.status is Status.RUNNING and row.lease_token == token:
-            return True
-        mine = select(Artefact.id).where(Artefact.deletion_id == owner, Artefact.lease_token == token)
-        return session.scalar(mine.limit(1)) is not None
+def _recorded(database: Database) -> Iterator[tuple[str, str, int]]:
+    """Deletion, path and length of every recorded file, a page at a time."""
+    last = 0
+    while True:
+        page = select(Artefact.id, Artefact.deletion_id, Artefact.path, Artefact.size)
+        with database.read() as session:
+            rows = session.execute(page.where(Artefact.id > last).order_by(Artefact.id).limit(BATCH)).all()
+        yield from ((row.deletion_id, row.path, row.size) for row in rows)
+        if len(rows) < BATCH:
+            return
+        last = rows[-1].id
+
+
+def _batches(places: Iterable[Place]) -> Iterator[list[Place]]:
+    left = iter(places)
+    while batch := list(islice(left, BATCH)):
+        yield batch

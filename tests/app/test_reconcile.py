@@ -4,6 +4,7 @@ import os
 import time
 from datetime import timedelta
 
+import pytest
 import structlog
 
 from app import clock
@@ -37,12 +38,16 @@ def test_only_what_is_recorded_or_at_work_stays(services: Services):
     assert left == {f"{ids[0]}/1", f"{running.deletion_id}/{running.token}"}
 
 
-def test_a_recorded_file_that_is_gone_is_told_by_its_id(services: Services):
+FILES = ["adapter.zip", "adapter_config.json", "adapter_model.safetensors", "README.md"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_recorded_file_that_is_gone_is_told_by_its_id(services: Services, file: str):
     deletion_id = services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id
     worker_on(services, FakePipeline()).runner.work()
     with structlog.testing.capture_logs() as before:
         reconcile(services.database, services.store, services.settings, clock.now() + LATER)
-    os.remove(services.settings.artefacts / deletion_id / "1" / "adapter.zip")
+    os.remove(services.settings.artefacts / deletion_id / "1" / file)
     with structlog.testing.capture_logs() as after:
         reconcile(services.database, services.store, services.settings, clock.now() + LATER)
     assert before == []
@@ -51,13 +56,30 @@ def test_a_recorded_file_that_is_gone_is_told_by_its_id(services: Services):
     ]
 
 
-def test_a_recorded_file_of_another_length_is_told_by_its_id(services: Services):
+@pytest.mark.parametrize("file", FILES)
+def test_a_recorded_file_of_another_length_is_told_by_its_id(services: Services, file: str):
     deletion_id = services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id
     worker_on(services, FakePipeline()).runner.work()
-    os.truncate(services.settings.artefacts / deletion_id / "1" / "adapter.zip", 5)
+    os.truncate(services.settings.artefacts / deletion_id / "1" / file, 1)
     with structlog.testing.capture_logs() as told:
         reconcile(services.database, services.store, services.settings, clock.now() + LATER)
     assert [(entry["event"], entry["deletion_id"]) for entry in told] == [("a recorded file is torn", deletion_id)]
+
+
+def test_a_long_history_is_looked_up_in_pages(services: Services, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("app.reconcile.BATCH", 3)  # four files of each deletion
+    ids = [services.deletions.submit(LOCAL, DeletionRequest.model_validate(FRANCE)).row.id for _ in range(4)]
+    bench = worker_on(services, FakePipeline())
+    while bench.runner.work():
+        pass
+    strays = [clock.new_deletion_id() for _ in range(4)]
+    for stray in strays:
+        services.store.put(stray, 1, {"a": b"1"})
+    os.remove(services.settings.artefacts / ids[-1] / "1" / "README.md")
+    with structlog.testing.capture_logs() as told:
+        reconcile(services.database, services.store, services.settings, clock.now() + LATER)
+    assert sorted(entry["deletion_id"] for entry in told) == sorted([*strays, ids[-1]])
+    assert {path.name for path in services.settings.artefacts.iterdir()} == set(ids)
 
 
 def test_the_files_of_a_rejection_that_was_interrupted_go_without_a_restart(services: Services, monkeypatch):
