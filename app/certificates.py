@@ -32,6 +32,7 @@ from app.storage import Store
 from app.vault import hold, keep, present_epoch
 
 CONFIG = "adapter_config.json"
+_PRESENT = select(SigningKey.id).where(SigningKey.retired_at.is_(None))
 
 
 class Certificates:
@@ -51,10 +52,9 @@ class Certificates:
         if (body := self._issued(row.id)) is not None:
             return body
         adapter = self._adapter(row)
-        key_id = self._signing_key()
-        private = Ed25519PrivateKey.from_private_bytes(self._vault.secret(f"signing:{key_id}"))
+        self._found_key()
         try:
-            return self._issue(row, adapter, private, key_id)
+            return self._issue(row, adapter)
         except IntegrityError:  # another process was faster
             issued = self._issued(row.id)
             assert issued is not None
@@ -68,14 +68,14 @@ class Certificates:
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Every public key that has ever signed, the present one first."""
-        self._signing_key()
+        self._found_key()
         with self._database.read() as session:
             newest = select(SigningKey).order_by(SigningKey.retired_at.is_not(None), SigningKey.created_at.desc())
             return {"keys": [dict(key.jwk) for key in session.scalars(newest)]}
 
     def rotate(self) -> str:
         """Sign with a new key from now on; the old private key is destroyed, its public key stays. The new key id."""
-        self._signing_key()
+        self._found_key()
         with self._database.write() as session:
             hold(session, shared=False)
             now = clock.now()
@@ -90,9 +90,11 @@ class Certificates:
         with self._database.read() as session:
             return session.scalar(select(Certificate.body).where(Certificate.deletion_id == deletion_id))
 
-    def _issue(self, row: Deletion, adapter: AdapterStated | None, private: Ed25519PrivateKey, key_id: str) -> bytes:
+    def _issue(self, row: Deletion, adapter: AdapterStated | None) -> bytes:
         with self._database.write() as session:
-            now = clock.now()
+            hold(session, shared=True)  # nobody puts another key in the present one's place meanwhile
+            key_id, now = session.scalars(_PRESENT).one(), clock.now()
+            private = Ed25519PrivateKey.from_private_bytes(self._vault.passing(session, f"signing:{key_id}"))
             model = session.get(Model, row.model)
             head = session.scalars(select(AuditHead).where(audit.HEAD)).one()
             anchor = AuditAnchor(sequence=head.sequence, hash=head.hash)
@@ -116,16 +118,15 @@ class Certificates:
             sha256=zipped.sha256, bytes=zipped.size, rank=read["r"], modules=sorted(read["target_modules"])
         )
 
-    def _signing_key(self) -> str:
-        """The id of the present signing key, made if there is none."""
-        present = select(SigningKey.id).where(SigningKey.retired_at.is_(None))
+    def _found_key(self) -> None:
+        """Make the first signing key, unless there is one."""
         with self._database.read() as session:
-            key_id = session.scalar(present)
-        if key_id is None:
+            found = session.scalar(_PRESENT) is not None
+        if not found:
             with self._database.write() as session:
                 hold(session, shared=False)
-                key_id = session.scalar(present) or self._make_key(session)
-        return key_id
+                if session.scalar(_PRESENT) is None:
+                    self._make_key(session)
 
     def _make_key(self, session: Session) -> str:
         private, now = Ed25519PrivateKey.generate(), clock.now()

@@ -61,12 +61,12 @@ class Deletions:
         """Accept a request: deletion, idempotency row and audit event, all or none.
 
         Args:
-            key: the Idempotency-Key; the deletion it stands for is returned if there is one.
+            key: the Idempotency-Key; the deletion it stands for with this caller's API key is returned if there is one.
         """
         if key is None:
             with self._database.write() as session:
                 return Accepted(self._insert(session, caller, request, clock.now()), created=True)
-        key_hash = self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{key}")
+        key_hash = self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{caller.actor}\x00{key}")
         body_hash = idempotency.fingerprint(self._sealer, request)
         with self._gate.hold(key_hash), self._database.write() as session:
             idempotency.hold_everywhere(session, key_hash)

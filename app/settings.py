@@ -15,12 +15,16 @@ from sqlalchemy.exc import ArgumentError
 from app.access import is_loopback
 
 KEY_BYTES = 32
+DAY = 86_400.0  # seconds
+CENTURY = 36_525.0  # days: what is kept for good is set otherwise, and no date lies beyond the calendar
 
 
 class Settings(BaseSettings):
     """Settings of the API and of the worker; each field is the environment variable R2F_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="R2F_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="R2F_", env_ignore_empty=True, extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
     data_dir: Path = Field(default=Path(".r2f"), description="Folder of everything that has no place of its own.")
     database_url: str = Field(
@@ -58,7 +62,9 @@ class Settings(BaseSettings):
         "loopback address from this machine. `required`: everybody. `off`: nobody, on loopback addresses only. "
         "`proxy`: nobody, because a proxy in front has authenticated them.",
     )
-    session_minutes: float = Field(default=60.0, gt=0, description="How long a browser stays logged in.")
+    session_minutes: float = Field(
+        default=60.0, gt=0, le=DAY / 60 * 366, description="How long a browser stays logged in."
+    )
     rate_limit: int = Field(default=6000, ge=1, description="Most calls of one API key per minute.")
     stranger_limit: int = Field(
         default=600,
@@ -66,30 +72,37 @@ class Settings(BaseSettings):
         description="Most calls without a key that works, log-ins among them, per minute and address.",
     )
     body_limit: int = Field(default=1024 * 1024, ge=1024, description="Largest request body, in bytes.")
-    idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    idempotency_hours: float = Field(
+        default=24.0, gt=0, le=366 * 24, description="How long an Idempotency-Key is remembered."
+    )
     model_folders: str = Field(
         default="",
         description="Folders, with `:` between, that models and decoders may be registered from; only the folder of "
         "prepared models if empty.",
     )
     purge_days: float = Field(
-        default=7.0, ge=0, description="How long a completed or canceled request is kept before its key is destroyed."
+        default=7.0,
+        ge=0,
+        le=CENTURY,
+        description="How long a completed or canceled request is kept before its key is destroyed.",
     )
     adapter_days: float | None = Field(
-        default=None, gt=0, description="How long a published adapter is kept; for good if unset."
+        default=None, gt=0, le=CENTURY, description="How long a published adapter is kept; for good if unset."
     )
     allow_hub: bool = Field(default=False, description="Accept models by hub id, fetched by the worker.")
     database_pool: int = Field(default=10, ge=1, description="Database connections kept per process.")
 
-    lease_seconds: float = Field(default=60.0, gt=0, description="How long a claim lasts without a heartbeat.")
-    heartbeat_seconds: float = Field(default=10.0, gt=0, description="Pause between two heartbeats of a worker.")
-    sweep_seconds: float = Field(default=15.0, gt=0, description="Pause between two sweeps for lost work.")
+    lease_seconds: float = Field(default=60.0, gt=0, le=DAY, description="How long a claim lasts without a heartbeat.")
+    heartbeat_seconds: float = Field(
+        default=10.0, gt=0, le=DAY, description="Pause between two heartbeats of a worker."
+    )
+    sweep_seconds: float = Field(default=15.0, gt=0, le=DAY, description="Pause between two sweeps for lost work.")
     watch_seconds: float = Field(
-        default=0.5, gt=0, description="Pause between two looks for changes while somebody follows a deletion."
+        default=0.5, gt=0, le=DAY, description="Pause between two looks for changes while somebody follows a deletion."
     )
     max_attempts: int = Field(default=3, ge=1, description="Runs of one deletion before it counts as failed.")
     backoff_seconds: float = Field(
-        default=10.0, ge=0, description="Wait after a first failed run; doubles with each further one."
+        default=10.0, ge=0, le=DAY, description="Wait after a first failed run; doubles with each further one."
     )
 
     model: str = Field(default="smollm2-135m-instruct", description="Id of the model that a worker serves.")

@@ -45,9 +45,14 @@ def resolve_all(folder: Path, patterns: Iterable[str], settings: Settings) -> Pa
     for pattern in patterns:
         for file in real.glob(pattern):
             resolve(file, settings)
-    if (real / ADAPTER).exists() or not all(_stays(index) for index in real.glob(INDEX)):
+    if leads_elsewhere(real):
         raise OutsideSources
     return real
+
+
+def leads_elsewhere(folder: Path) -> bool:
+    """Whether a file of a model's folder would have its reader load files from elsewhere."""
+    return (folder / ADAPTER).exists() or not all(_stays(index) for index in folder.glob(INDEX))
 
 
 def _stays(index: Path) -> bool:

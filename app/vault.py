@@ -37,11 +37,19 @@ class Vault:
             if name in FIRST:
                 self.found()
             with self._database.read() as session:
-                wrapped = session.scalar(select(Secret.wrapped).where(Secret.name == name))
-            if wrapped is None:
-                raise KeyError(name)
-            self._clear[name] = self._keys.unwrap(owner(name), wrapped)
+                self._clear[name] = self.passing(session, name)
         return self._clear[name]
+
+    def passing(self, session: Session, name: str) -> bytes:
+        """A secret that is not remembered, as the caller's transaction sees it: once destroyed, no process has it left.
+
+        Raises:
+            KeyError, KeyNotAtHand: see secret.
+        """
+        wrapped = session.scalar(select(Secret.wrapped).where(Secret.name == name))
+        if wrapped is None:
+            raise KeyError(name)
+        return self._keys.unwrap(owner(name), wrapped)
 
     def check(self) -> None:
         """See that the present master key of this database is at hand; raises KeyNotAtHand."""

@@ -12,7 +12,7 @@ The composition is kept beside the rows (FILE-WAY.safetensors), so that an inter
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from app.charts.drawing import WIDTH, Drawing
 from app.charts.picture import png
 from app.schemas import DeletionRequest, PromptTarget
 from benchmarks.cases import TOKENS, Case, prepare
+from benchmarks.facts import BadData
 from benchmarks.measures import Row, mean
 from benchmarks.runs import NOT_KNOWN, append, read_rows, unknown_facts
 from worker import pipeline
@@ -49,25 +50,40 @@ class Composition:
 
     update: Update
     facts: tuple[int, ...]
+    rank: int  # at most
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all."""
         tensors = {f"{name}.left": part.left.contiguous() for name, part in self.update.items()}
         tensors |= {f"{name}.right": part.right.contiguous() for name, part in self.update.items()}
         fresh = path.with_suffix(".new")
-        safetensors.torch.save_file(tensors, fresh, {"facts": " ".join(map(str, self.facts))})
+        about = {"facts": " ".join(map(str, self.facts)), "rank": str(self.rank)}
+        safetensors.torch.save_file(tensors, fresh, about)
         fresh.replace(path)
 
     @classmethod
-    def load(cls, path: Path) -> "Composition":
-        """What was saved; nothing if nothing was."""
+    def load(cls, path: Path, rank: int, done: Collection[object]) -> "Composition":
+        """What was saved; nothing if nothing was.
+
+        Args:
+            rank: of this run.
+            done: the facts that have a row; the composition is saved before its row, so one more may be in it.
+
+        Raises:
+            BadData: it belongs to other rows, or to a run of another rank.
+        """
+        if not path.exists() and not done:
+            return cls({}, (), rank)
         if not path.exists():
-            return cls({}, ())
+            raise BadData(f"{path} is missing: it goes with the rows. Give another --out to begin again.")
         with safetensors.safe_open(path, "pt") as file:
-            facts = tuple(int(number) for number in file.metadata()["facts"].split())
+            about = file.metadata()
+        facts = tuple(int(number) for number in about["facts"].split())
+        if int(about["rank"]) != rank or not set(facts[:-1]) <= set(done):
+            raise BadData(f"{path} is of other rows, or of rank {about['rank']}. Give another --out, or remove it.")
         tensors = safetensors.torch.load_file(path)
         names = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
-        return cls({name: LowRank(tensors[f"{name}.left"], tensors[f"{name}.right"]) for name in names}, facts)
+        return cls({name: LowRank(tensors[f"{name}.left"], tensors[f"{name}.right"]) for name in names}, facts, rank)
 
 
 def compare(
@@ -90,7 +106,10 @@ def compare(
     unknown = unknown_facts(loaded, requests, rows, add)
     known = [number for number in range(len(requests)) if number not in unknown]
     bystanders = [requests[number] for number in known[-BYSTANDERS:]]
-    states = {way: Composition.load(out.with_name(f"{out.stem}-{way}.safetensors")) for way in ways}
+    states = {}
+    for way in ways:
+        there = [row["fact"] for row in rows if row["method"] == way]
+        states[way] = Composition.load(out.with_name(f"{out.stem}-{way}.safetensors"), rank, there)
     found = 0
     for number in known[:-BYSTANDERS]:
         if found >= wanted:
@@ -105,7 +124,7 @@ def compare(
             failed = ""
             if number not in states[way].facts:  # the composition is saved before its row
                 try:
-                    states[way] = deleted(loaded, case, states[way], number, way, rank)
+                    states[way] = deleted(loaded, case, states[way], number, way)
                 except NoStep:
                     failed = "NoStep"
                 states[way].save(out.with_name(f"{out.stem}-{way}.safetensors"))
@@ -120,7 +139,7 @@ def compare(
     return rows
 
 
-def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: str, rank: int) -> Composition:
+def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: str) -> Composition:
     """A composition with one more deletion in it; raises NoStep."""
     lm, config = loaded.lm, case.config
     with contextlib.ExitStack() as stack:
@@ -132,7 +151,8 @@ def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: st
         path = pipeline.unlearn(at, case.kept.curvature, case.known, linearise, config, lambda stage, share: None)
         small, _ = pipeline.shrink(at, case.kept.curvature, path, config)
     parts = [below.update, small] if below.update else [small]
-    return Composition(compose(parts, lm.sites, loaded.curvature, config.damping, rank).update, (*below.facts, number))
+    composed = compose(parts, lm.sites, loaded.curvature, config.damping, below.rank)
+    return Composition(composed.update, (*below.facts, number), below.rank)
 
 
 def asked(

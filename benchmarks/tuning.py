@@ -92,14 +92,20 @@ def scored(row: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def best(rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """Each method's best settings, of those tried on all of its facts; the earlier of two equals."""
+    """Each method's best settings, of those that were tried on most facts; the earlier of two equals."""
     units: dict[str, list[float]] = {}
     for row in rows:
         if row["method"] != NOT_KNOWN:
             units.setdefault(str(row["method"]), []).append(float(str(scored(row)["score"])))
     chosen: dict[str, str] = {}
+    most: dict[str, int] = {}
+    for unit, scores in units.items():
+        method = unit.partition(": ")[0]
+        most[method] = max(most.get(method, 0), len(scores))
     for unit, scores in units.items():
         method, _, name = unit.partition(": ")
+        if len(scores) < most[method]:
+            continue
         mean = sum(scores) / len(scores)
         if method not in chosen or mean > sum(units[f"{method}: {chosen[method]}"]) / len(scores):
             chosen[method] = name

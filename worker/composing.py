@@ -1,23 +1,26 @@
 """One adapter of many, and everything that each of them was judged on asked again with it in force."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import safetensors.torch
 
 from app import adapters
-from app.report import Evidence, Rate, ViewEvidence
+from app.report import Evidence, Generic, Rate, TargetFigures, Verdict, ViewEvidence
+from app.schemas import Thresholds
 from app.tensors import METADATA, header
+from worker import reporting
 from worker.loading import Loaded
 from worker.r2f import adapter
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.composition import compose
 from worker.r2f.config import Config
 from worker.r2f.drift import Drift
-from worker.r2f.evaluate import NEIGHBOUR_TOKENS, VIEW_TOKENS
+from worker.r2f.evaluate import NEIGHBOUR_TOKENS, VIEW_TOKENS, same_start
 from worker.r2f.language import LanguageModel
 from worker.r2f.lowrank import LowRank
+from worker.r2f.neighbours import OWN
 from worker.r2f.text import Form, Prompt, holds
 from worker.statistics import rate
 
@@ -38,6 +41,8 @@ class Judged:
     deletion: str
     success: Rate  # held-out views that the base model answers and the composition does not
     neighbours: Rate  # that the base model answers and the composition too
+    retained: Rate  # the same of what its request retains
+    verdict: Verdict  # by the thresholds that a deletion has by default, each target on its own
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,7 @@ def compose_adapters(loaded: Loaded, parts: Sequence[Part], rank: int) -> Compos
         adapters.AdapterInvalid: one of them is none, or is not of this base model's weights.
     """
     lm, served = loaded.lm, loaded.served
-    updates = []
-    for part in parts:
-        adapters.validate(part.files, served.id)
-        updates.append(update_of(part.files, lm, loaded.model_digest))
+    updates = [_update(part, loaded) for part in parts]
     made = compose(updates, lm.sites, loaded.curvature, Config().damping, rank)
     needed = max(one.rank for one in made.update.values())
     taken = min(each for each in adapter.RANKS if each >= needed)
@@ -71,9 +73,17 @@ def compose_adapters(loaded: Loaded, parts: Sequence[Part], rank: int) -> Compos
     adapters.validate(files, served.id)
     with Adaptation(lm.model, lm.sites) as adaptation:
         adaptation.use(made.update)
-        judged = tuple(_judged(loaded, part) for part in parts)
         drift = loaded.judge_drift.drift.measure(lm)
+        judged = tuple(_judged(loaded, part, drift) for part in parts)
     return Composition(files, taken, made.exact, judged, drift)
+
+
+def _update(part: Part, loaded: Loaded) -> Update:
+    try:
+        adapters.validate(part.files, loaded.served.id)
+        return update_of(part.files, loaded.lm, loaded.model_digest)
+    except adapters.AdapterInvalid as error:
+        raise adapters.AdapterInvalid(f"of {part.deletion}: {error}") from error
 
 
 def update_of(files: Mapping[str, bytes], lm: LanguageModel, digest: str) -> Update:
@@ -98,17 +108,39 @@ def update_of(files: Mapping[str, bytes], lm: LanguageModel, digest: str) -> Upd
     return update
 
 
-def _judged(loaded: Loaded, part: Part) -> Judged:
-    """Ask a deletion's held-out views and neighbours of the model as it is now."""
-    views = [view for view in part.evidence.held_out_views if view.known] if part.evidence else []
-    near = [each for each in part.evidence.neighbours if each.known and each.answers] if part.evidence else []
-    tokens = [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(near)
-    guesses = [each.reply_after for each in (*views, *near)]  # most say what they said with one adapter
-    said = loaded.lm.replies([_prompt(each) for each in (*views, *near)], tokens, guesses=guesses)
-    held = [holds(reply, each.answers) for each, reply in zip((*views, *near), said, strict=True)]
-    there = held[: len(views)]
-    return Judged(part.deletion, rate(there.count(False), len(there)), rate(held[len(views) :].count(True), len(near)))
+def _judged(loaded: Loaded, part: Part, drift: Drift) -> Judged:
+    """Ask a deletion's held-out views and neighbours of the model as it is now, and judge it as its report did."""
+    views = [view for view in part.evidence.held_out_views if view.known and view.answers] if part.evidence else []
+    near = [neighbour for neighbour in part.evidence.neighbours if neighbour.known] if part.evidence else []
+    said = loaded.lm.replies(
+        [Prompt(each.prompt, Form(each.form)) for each in (*views, *near)],
+        [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(near),
+        guesses=[each.reply_after for each in (*views, *near)],  # most say what they said with one adapter
+    )
+    gone = [(view, not holds(reply, view.answers)) for view, reply in zip(views, said, strict=False)]
+    kept = [(each, _still(each, reply)) for each, reply in zip(near, said[len(views) :], strict=True)]
+    targets = []
+    for number in sorted({view.target for view in views if view.target is not None}):
+        success = _share(there for view, there in gone if view.target == number)
+        targets.append(TargetFigures(target=number, known=success.cases, success=success))
+    neighbours = _share(there for each, there in kept if each.source != OWN)
+    retained = _share(there for each, there in kept if each.source == OWN)
+    generic = Generic(
+        prompts=len(loaded.judge_drift.prompts),
+        positions=drift.positions,
+        kl_mean=drift.kl_mean,
+        kl_max=drift.kl_max,
+        agreement=drift.agreement,
+    )
+    found = reporting.verdict(Thresholds(), targets, neighbours, retained, generic)
+    return Judged(part.deletion, _share(there for _, there in gone), neighbours, retained, found)
 
 
-def _prompt(view: ViewEvidence) -> Prompt:
-    return Prompt(view.prompt, Form(view.form))
+def _still(neighbour: ViewEvidence, reply: str) -> bool:
+    """Whether a neighbour is answered as before; one without a known answer has to begin as it did."""
+    return holds(reply, neighbour.answers) if neighbour.answers else same_start(reply, neighbour.reply_before)
+
+
+def _share(cases: Iterable[bool]) -> Rate:
+    seen = list(cases)
+    return rate(seen.count(True), len(seen))

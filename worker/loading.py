@@ -18,7 +18,7 @@ from app.errors import SourceNotAllowed
 from app.models import ServedModel
 from app.registry import FILES, decoder_folder
 from app.settings import Settings
-from app.sources import OutsideSources, resolve_all
+from app.sources import OutsideSources, leads_elsewhere, resolve_all
 from worker.r2f import calibration, decoders
 from worker.r2f.banks import generic
 from worker.r2f.curvature import Curvature
@@ -118,7 +118,10 @@ def _fetched(source: str, revision: str | None, settings: Settings) -> Path:
         raise ModelSourceError(ModelSourceError.__doc__)
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(source, revision=revision, allow_patterns=list(FILES)))
+    folder = Path(snapshot_download(source, revision=revision, allow_patterns=list(FILES)))
+    if leads_elsewhere(folder):
+        raise ModelSourceError("What the hub has under this id names files outside of its own folder.")
+    return folder
 
 
 def _decoder(served: ServedModel, settings: Settings) -> str:
@@ -225,7 +228,7 @@ def _generic(lm: LanguageModel, texts: Sequence[str], digest: str, settings: Set
     path = settings.models / "generic" / f"{key}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.draft")
+        draft = path.with_suffix(f".{secrets.token_hex(4)}.draft")
         draft.write_text(json.dumps(Generic.of(lm, texts, REPLY_TOKENS).replies), "utf-8")
         draft.replace(path)
     return Generic.told(lm, texts, json.loads(path.read_text("utf-8")))

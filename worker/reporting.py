@@ -78,7 +78,7 @@ def forgotten(
     generic = _generic(exam, after)
     worst = min((t.success for t in targets), key=lambda s: -1.0 if s.rate is None else s.rate)
     figures = r.Figures(
-        verdict=_verdict(thresholds, targets, neighbours, retained, generic),
+        verdict=verdict(thresholds, targets, neighbours, retained, generic),
         views=len(exam.held_out),
         success=success,
         worst_target=worst,
@@ -150,7 +150,7 @@ def _probability(exam: Exam, after: Replies) -> r.Probability | None:
     )
 
 
-def _verdict(
+def verdict(
     wanted: Thresholds,
     targets: Sequence[r.TargetFigures],
     neighbours: r.Rate,

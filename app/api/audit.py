@@ -47,6 +47,10 @@ def verify_log(
 
     A certificate's `audit_head` finds out a log that was put back to an earlier state together with its head.
     """
+    if (sequence is None) is not (hash is None):
+        raise errors.InvalidRequest(
+            "`sequence` and `hash` say together which event you have seen: give both, or neither."
+        )
     anchor = audit_check.Anchor(sequence, hash) if sequence is not None and hash is not None else None
     key = services.records.vault.secret("audit")
     return AuditVerdict.of(audit_check.verify(services.database, key, anchor))

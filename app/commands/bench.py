@@ -260,20 +260,20 @@ def _run(
     from benchmarks.facts import facts as read_facts
     from worker.loading import load
 
-    try:
-        requests = read_facts(served.id, data, tuning=tuning)
-    except BadData as error:
-        raise BadBenchmarkFiles(str(error)) from error
     bar = Progress(console=err)
     shown = bar.add_task("loading", total=1.0)
-    with bar:
-        loaded = load(served, settings, lambda text, share: bar.update(shown, description=text))
-        rows = work(
-            loaded,
-            requests,
-            out=file,
-            progress=lambda share: bar.update(shown, description=name, completed=share),
-        )
+    try:
+        requests = read_facts(served.id, data, tuning=tuning)
+        with bar:
+            loaded = load(served, settings, lambda text, share: bar.update(shown, description=text))
+            rows = work(
+                loaded,
+                requests,
+                out=file,
+                progress=lambda share: bar.update(shown, description=name, completed=share),
+            )
+    except BadData as error:
+        raise BadBenchmarkFiles(str(error)) from error
     _written(table(rows), rows, file, as_json, picture)
 
 

@@ -1,6 +1,7 @@
 """`r2f compose`."""
 
 import json
+import os
 import sys
 import tempfile
 import zipfile
@@ -11,17 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from app.adapters import RANKS, AdapterInvalid
 from app.commands.connection import LOCAL, Json, KeyFile, Server, connected
 from app.commands.console import err, exit_codes, out
-from app.report import Rate
-from app.schemas import Thresholds
-from app.supervisor import CommandFailed
+from app.report import Rate, VerdictKind
+from app.supervisor import CommandFailed, UsedWrongly
 
 if TYPE_CHECKING:
     from app.client import Client
     from worker.composing import Composition, Part
-
-LARGEST = 64  # the largest rank that servers are asked to take
 
 
 class NotComposable(CommandFailed):
@@ -34,8 +33,8 @@ class NotComposable(CommandFailed):
 def compose(
     deletions: Annotated[list[str], typer.Argument(metavar="ID...", help="Completed deletions of one model.")],
     to: Annotated[Path, typer.Option(help="File to save the zip as.")] = Path("composed.zip"),
-    rank: Annotated[int, typer.Option(min=8, max=LARGEST, help="Of the composed adapter, at most.")] = LARGEST,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Save it even if something it forgot came back.")] = False,
+    rank: Annotated[int, typer.Option(help="Of the composed adapter, at most: 8, 16, 32 or 64.")] = max(RANKS),
+    anyway: Annotated[bool, typer.Option("--anyway", help="Save it even if a threshold is missed.")] = False,
     as_json: Json = False,
     server: Server = LOCAL,
     key_file: KeyFile = None,
@@ -46,9 +45,12 @@ def compose(
     """
     from app.preflight import need_worker_packages, registered, settings_of
 
+    if rank not in RANKS:
+        raise UsedWrongly(f"--rank must be one of {', '.join(map(str, sorted(RANKS)))}.")
+    if not os.access(to.parent, os.W_OK):
+        raise UsedWrongly(f"{to.parent} is no folder that can be written to.")
     settings = settings_of()
     need_worker_packages()
-    from app.adapters import AdapterInvalid
     from worker.composing import compose_adapters
     from worker.loading import load
     from worker.publish import zip_folder
@@ -61,7 +63,7 @@ def compose(
         try:
             made = compose_adapters(loaded, parts, rank)
         except AdapterInvalid as error:
-            raise NotComposable(f"An adapter cannot be composed: {error}.") from error
+            raise NotComposable(f"The adapter {error}.") from error
     faults = _faults(made)
     if as_json:
         sys.stdout.write(json.dumps(_told(made, faults)) + "\n")
@@ -69,8 +71,10 @@ def compose(
         out.print(_table(made))
     if faults and not anyway:
         raise CommandFailed(f"Not saved (--anyway saves it): {'; '.join(faults)}.")
+    draft = to.with_name(f".{to.name}.draft")
     try:
-        to.write_bytes(zip_folder(made.files))
+        draft.write_bytes(zip_folder(made.files))
+        draft.replace(to)
     except OSError as error:
         raise CommandFailed(f"{to} cannot be written: {error.strerror}.") from error
     err.print(f"{to}: the adapter of {len(parts)} deletions, rank {made.rank}.", markup=False, soft_wrap=True)
@@ -97,22 +101,27 @@ def _fetched(client: "Client", deletions: list[str], folder: Path) -> "tuple[str
 
 
 def _faults(made: "Composition") -> list[str]:
-    """What the composition does worse than a deletion may by default."""
-    wanted, faults = Thresholds(), []
+    """What keeps the composition from being what a deletion is published as, by the thresholds it has by default."""
+    faults = []
     for part in made.parts:
-        if part.success.rate is not None and part.success.rate < wanted.success:
-            faults.append(f"{part.deletion} is forgotten on {part.success.hits} of {part.success.cases} phrasings")
-        if part.neighbours.rate is not None and part.neighbours.rate < wanted.neighbours:
-            faults.append(f"{part.deletion} keeps {part.neighbours.hits} of {part.neighbours.cases} neighbours")
-    if made.drift.kl_mean > wanted.generic_kl:
-        faults.append(f"generic replies drift by {made.drift.kl_mean:.2g} nats")
+        if not part.success.cases:
+            faults.append(f"{part.deletion}: its evidence is purged, so nothing can be asked again")
+        elif part.verdict.kind is not VerdictKind.PASSED:
+            faults += [
+                f"{part.deletion}: {one.threshold} {one.measured:.3g} of {one.required:g}"
+                for one in part.verdict.missed
+                if one.measured is not None
+            ]
     return faults
 
 
 def _told(made: "Composition", faults: list[str]) -> dict[str, object]:
     parts = [
-        {"deletion": p.deletion, "success": p.success.model_dump(), "neighbours": p.neighbours.model_dump()}
-        for p in made.parts
+        {
+            "deletion": part.deletion,
+            **{name: getattr(part, name).model_dump() for name in ("success", "neighbours", "retained", "verdict")},
+        }
+        for part in made.parts
     ]
     return {"rank": made.rank, "exact": made.exact, "parts": parts, "drift": asdict(made.drift), "faults": faults}
 
@@ -122,12 +131,22 @@ def _table(made: "Composition") -> Table:
     how = "the exact sum" if made.exact else "truncated in the curvature norm"
     title = f"One adapter of {len(made.parts)}: rank {made.rank}, {how}"
     caption = f"Generic prompts: KL {made.drift.kl_mean:.2g} nats, same token {made.drift.agreement:.1%}"
-    table = Table("deletion", "forgotten", "neighbours kept", title=title, caption=caption, title_justify="left")
+    table = Table(
+        "deletion",
+        "forgotten",
+        "neighbours kept",
+        "retained",
+        "verdict",
+        title=title,
+        caption=caption,
+        title_justify="left",
+    )
     for part in made.parts:
-        table.add_row(part.deletion, _share(part.success), _share(part.neighbours))
+        shares = (_share(part.success), _share(part.neighbours), _share(part.retained))
+        table.add_row(part.deletion, *shares, part.verdict.kind.replace("_", " "))
     return table
 
 
 def _share(rate: Rate) -> str:
-    """Hits of cases; purged evidence leaves nothing to ask."""
-    return f"{rate.hits}/{rate.cases}" if rate.cases else "nothing to ask: purged"
+    """Hits of cases."""
+    return f"{rate.hits}/{rate.cases}" if rate.cases else "–"

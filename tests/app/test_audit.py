@@ -208,3 +208,10 @@ def test_an_event_is_never_dropped_for_want_of_the_key(services):
     with pytest.raises(RuntimeError, match="open_records"):
         record()
     keyless.close()
+
+
+def test_half_an_anchor_is_refused_and_not_ignored(client):
+    for half in ({"sequence": 1}, {"hash": "f" * 64}):
+        answer = client.get("/audit/verify", params=half)
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+        assert "both, or neither" in answer.json()["detail"]

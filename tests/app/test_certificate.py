@@ -16,7 +16,7 @@ from app.cli import app as cli
 from app.models import Deletion
 from app.report import VerdictKind
 from app.verification import Opening, verify
-from tests.conftest import CANARY, FRANCE, FakePipeline, wired, worker_on
+from tests.conftest import CANARY, FRANCE, FakePipeline, caller, wired, worker_on
 from tests.summary import at_the_end
 
 REQUEST = {**FRANCE, "data_subject": CANARY, "reference": "case-1", "thresholds": {"success": 0.9}}
@@ -258,8 +258,27 @@ def test_old_certificates_hold_after_the_signing_key_was_rotated(client, done):
     assert verify(old, keys)[0].holds
     assert verify(newer, keys)[0].holds
     assert not verify(newer, {"keys": before})[0].holds
-    with pytest.raises(KeyError):
-        services.records.vault.secret(f"signing:{before[0]['kid']}")
+    with services.database.read() as session, pytest.raises(KeyError):
+        services.records.vault.passing(session, f"signing:{before[0]['kid']}")
+    assert not any(name.startswith("signing:") for name in services.records.vault._clear), "kept by who has signed"
+
+
+def test_a_key_that_was_rotated_meanwhile_signs_no_more(client, settings, monkeypatch):
+    waiting = complete(client)
+    with caller(settings) as other:
+        elsewhere = wired(other).certificates
+        adapter_of = elsewhere._adapter
+        rotated: list[str] = []
+
+        def rotate_first(row):
+            rotated.append(wired(client).certificates.rotate())
+            return adapter_of(row)
+
+        jwks(other)
+        monkeypatch.setattr(elsewhere, "_adapter", rotate_first)
+        body = certificate(other, waiting)
+        assert rotated == [jwks(other)["keys"][0]["kid"]]
+        assert verify(body, {"keys": jwks(other)["keys"][:1]})[0].holds
 
 
 def test_the_command_says_what_holds_and_what_does_not(client, done, tmp_path):

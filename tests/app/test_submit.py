@@ -222,7 +222,7 @@ def test_a_key_sent_twice_is_refused(client: TestClient):
 
 def test_a_request_in_flight_turns_its_twin_away(client: TestClient):
     services = wired(client)
-    key_hash = services.sealer.fingerprint("idempotency key", "default\x00abc")
+    key_hash = services.sealer.fingerprint("idempotency key", "default\x00local\x00abc")
     with services.deletions._gate.hold(key_hash):
         answer = client.post("/deletions", json=FRANCE, headers={"Idempotency-Key": "abc"})
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/request-in-flight")

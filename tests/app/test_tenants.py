@@ -37,6 +37,16 @@ def locked(settings: Settings):
         yield client
 
 
+def test_an_idempotency_key_is_each_api_keys_own(locked: TestClient):
+    ids = []
+    for headers in (key(locked, Scope.DELETIONS_WRITE), key(locked, Scope.DELETIONS_WRITE)):
+        sent = [locked.post("/deletions", json=FRANCE, headers=headers | {"Idempotency-Key": "1"}) for _ in range(2)]
+        assert [answer.status_code for answer in sent] == [202, 202]
+        ids += [answer.json()["id"] for answer in sent]
+    assert (ids[0], ids[2]) == (ids[1], ids[3])
+    assert ids[0] != ids[2], "two programs of a tenant that both count from one swallow each other's deletions"
+
+
 @pytest.fixture
 def mine(locked: TestClient) -> dict[str, str]:
     """One tenant's administrator."""
@@ -118,7 +128,7 @@ def test_another_tenants_webhook_is_not_there(locked: TestClient, mine, other):
 def test_tenants_may_use_the_same_idempotency_key(locked: TestClient):
     once = {"Idempotency-Key": "same"}
     ids = set()
-    for tenant in ("acme", "rival", "acme"):
-        header = key(locked, Scope.DELETIONS_WRITE, tenant=tenant)
+    keys = {tenant: key(locked, Scope.DELETIONS_WRITE, tenant=tenant) for tenant in ("acme", "rival")}
+    for header in (keys["acme"], keys["rival"], keys["acme"]):
         ids.add(locked.post("/deletions", json=FRANCE, headers=header | once).json()["id"])
     assert len(ids) == 2

@@ -3,8 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 import torch
 
+from benchmarks.facts import BadData
 from benchmarks.measures import Row
 from benchmarks.sequential import Composition, _views, plot, table
 from worker.r2f.lowrank import LowRank
@@ -19,14 +21,25 @@ def _row(way: str, count: int, **more: object) -> Row:
 
 def test_an_interrupted_run_finds_its_composition_again(tmp_path: Path) -> None:
     path = tmp_path / "rows-on_top.safetensors"
-    assert Composition.load(path) == Composition({}, ())
+    assert Composition.load(path, 64, []) == Composition({}, (), 64)
     update = {"a.b.q_proj": LowRank(torch.randn(6, 2), torch.randn(2, 5))}
-    Composition(update, (4, 7)).save(path)
-    found = Composition.load(path)
-    assert found.facts == (4, 7)
+    Composition(update, (4, 7), 64).save(path)
+    for done in ([4], [4, 7], [4, 5, 7]):  # saved before its row; a deletion that failed has a row and no part in it
+        found = Composition.load(path, 64, done)
+        assert found.facts == (4, 7)
     torch.testing.assert_close(found.update["a.b.q_proj"].left, update["a.b.q_proj"].left)
     torch.testing.assert_close(found.update["a.b.q_proj"].right, update["a.b.q_proj"].right)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_composition_of_other_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows-on_top.safetensors"
+    with pytest.raises(BadData, match="is missing"):
+        Composition.load(path, 64, [4])
+    Composition({"a": LowRank(torch.randn(6, 2), torch.randn(2, 5))}, (4, 7), 64).save(path)
+    for rank, done in ((64, []), (64, [7]), (32, [4, 7])):
+        with pytest.raises(BadData, match="of other rows, or of rank 64"):
+            Composition.load(path, rank, done)
 
 
 def test_views_are_asked_again_as_they_were() -> None:

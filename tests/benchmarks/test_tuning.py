@@ -34,6 +34,8 @@ def test_the_best_forgets_and_keeps_and_a_failure_counts_nought() -> None:
         {"fact": 1, "method": "not_known"},
     ]
     assert best(rows) == {"npo": "middle", "flat": "low"}
+    lucky = [*rows, *({**row, "fact": 1} for row in rows[:3]), _row("npo: once", 1.0, 1.0)]
+    assert best(lucky)["npo"] == "middle", "of one fact out of two nobody knows"
     assert scored(rows[4])["score"] == 0.0
     assert scored(rows[3])["score"] == 0.1
     shown = table(rows)

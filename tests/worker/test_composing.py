@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.adapters import AdapterInvalid
-from app.report import Evidence, ViewEvidence
+from app.report import Evidence, VerdictKind, ViewEvidence
 from tests.tiny import llama, word_tokenizer
 from worker.composing import Part, compose_adapters, update_of
 from worker.loading import Loaded
@@ -101,12 +101,15 @@ def test_what_does_not_fit_is_truncated_and_says_so(loaded: Loaded) -> None:
     assert (made.exact, made.rank) == (False, 16)
 
 
+def _nothing(lm: LanguageModel) -> Mapping[str, bytes]:
+    return _files(lm, {name: part.scaled(0.0) for name, part in _update(lm, 8, 0).items()})
+
+
 def test_what_was_judged_is_asked_again(loaded: Loaded) -> None:
-    nothing = _files(loaded.lm, {name: part.scaled(0.0) for name, part in _update(loaded.lm, 8, 0).items()})
     said = loaded.lm.replies([ASKED], 24)[0]
     parts = [
-        Part("del_back", nothing, _evidence(said, said.split()[0])),
-        Part("del_gone", nothing, _evidence(said, "never said")),
+        Part("del_back", _nothing(loaded.lm), _evidence(said, said.split()[0])),
+        Part("del_gone", _nothing(loaded.lm), _evidence(said, "never said")),
     ]
     back, gone = compose_adapters(loaded, parts, 64).parts
     assert (back.deletion, back.success.hits, back.success.cases) == ("del_back", 0, 1)
@@ -115,11 +118,43 @@ def test_what_was_judged_is_asked_again(loaded: Loaded) -> None:
     assert (gone.neighbours.hits, gone.neighbours.cases) == (0, 1)
 
 
+def test_every_target_is_judged_on_its_own_and_so_is_what_is_retained(loaded: Loaded) -> None:
+    said = loaded.lm.replies([ASKED], 24)[0]
+    gone = _evidence(said, "never said")
+    (view, _) = gone.held_out_views
+    back = view.model_copy(update={"target": 1, "answers": [said.split()[0]]})
+    changed = view.model_copy(update={"answers": [], "source": "request", "reply_before": "w1 w2"})
+    same = changed.model_copy(update={"reply_before": said})
+    near = view.model_copy(update={"answers": [said.split()[0]], "source": "swap"})
+    evidence = gone.model_copy(
+        update={"held_out_views": [*[view] * 57, *[back] * 3], "neighbours": [*[near] * 16, changed, changed, same]}
+    )
+    (judged,) = compose_adapters(loaded, [Part("del_0", _nothing(loaded.lm), evidence)], 64).parts
+    assert (judged.success.hits, judged.success.cases) == (57, 60)
+    assert (judged.neighbours.hits, judged.neighbours.cases) == (16, 16)
+    assert (judged.retained.hits, judged.retained.cases) == (1, 3)
+    assert judged.verdict.kind is VerdictKind.MISSED
+    assert [one.threshold for one in judged.verdict.missed] == ["success of target 1", "retain"]
+
+
+def test_a_drift_that_no_deletion_may_have_is_missed(loaded: Loaded) -> None:
+    strong = {name: part.scaled(50.0) for name, part in _update(loaded.lm, 8, 0).items()}
+    said = loaded.lm.replies([ASKED], 24)[0]
+    part = Part("del_0", _files(loaded.lm, strong), _evidence(said, "never said"))
+    (judged,) = compose_adapters(loaded, [part], 64).parts
+    assert {"generic_kl", "agreement"} <= {one.threshold for one in judged.verdict.missed}
+
+
+def test_purged_evidence_is_no_evidence(loaded: Loaded) -> None:
+    (judged,) = compose_adapters(loaded, [Part("del_0", _nothing(loaded.lm), None)], 64).parts
+    assert judged.verdict.kind is VerdictKind.INSUFFICIENT_EVIDENCE
+
+
 def test_an_adapter_of_other_weights_is_refused(loaded: Loaded) -> None:
     update = _update(loaded.lm, 8, 0)
     for files, wrong in (
         (_files(loaded.lm, update, digest="sha256:1"), "other weights"),
         (adapter.adapter_files(update, loaded.lm.sites[:-1], 8, model=MODEL, revision=None, digest=DIGEST), "fit"),
     ):
-        with pytest.raises(AdapterInvalid, match=wrong):
+        with pytest.raises(AdapterInvalid, match=f"of del_0: .*{wrong}"):
             compose_adapters(loaded, [Part("del_0", files, None)], 64)

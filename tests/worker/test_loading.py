@@ -46,3 +46,21 @@ def test_generic_replies_are_asked_for_once_and_again_for_other_weights(
             loading._generic(lm, *changed)
     with pytest.raises(AskedAgainError):
         loading._generic(lm, TEXTS, "weights", settings.model_copy(update={"dtype": "bfloat16"}))
+
+
+def test_what_the_hub_has_may_not_send_its_reader_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = Settings(data_dir=tmp_path, allow_hub=True)
+    fetched = tmp_path / "snapshot"
+    fetched.mkdir()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(fetched))
+    assert loading._fetched("someone/model", None, settings) == fetched
+    index = fetched / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+    assert loading._fetched("someone/model", None, settings) == fetched
+    index.write_text('{"weight_map": {"a": "../../private/model.safetensors"}}')
+    with pytest.raises(loading.ModelSourceError, match="outside of its own folder"):
+        loading._fetched("someone/model", None, settings)
+    index.unlink()
+    (fetched / "adapter_config.json").write_text("{}")
+    with pytest.raises(loading.ModelSourceError):
+        loading._fetched("someone/model", None, settings)

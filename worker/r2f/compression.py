@@ -29,7 +29,7 @@ def _truncate(part: LowRank, c_out: Moment, c_in: Moment, damping: float, rank: 
     q_left, r_left = torch.linalg.qr(part.left.double())  # (d_out × k), (k × k)
     q_right, r_right = torch.linalg.qr(part.right.double().T)  # (d_in × k), (k × k)
     root_out, root_in = _root(c_out, q_left, damping), _root(c_in, q_right, damping)
-    u, sigma, vh = torch.linalg.svd(root_out.T @ (r_left @ r_right.T) @ root_in)
+    u, sigma, vh = torch.linalg.svd(root_out.T @ (r_left @ r_right.T) @ root_in, full_matrices=False)
     scale = sigma[:rank].sqrt()
     left = q_left @ torch.linalg.solve_triangular(root_out.T, u[:, :rank] * scale, upper=True)
     right = q_right @ torch.linalg.solve_triangular(root_in.T, vh[:rank].T * scale, upper=True)

@@ -140,7 +140,7 @@ def sit_exam(lm: LanguageModel, exam: Exam) -> Replies:
     parts = (exam.held_out, exam.reversed, exam.neighbours, exam.generic)
     front, back, around, generic = (list(islice(said, len(part))) for part in parts)
     neighbours = tuple(
-        Reply(text, holds(text, neighbour.answers) if neighbour.answers else _same_start(text, before.text))
+        Reply(text, holds(text, neighbour.answers) if neighbour.answers else same_start(text, before.text))
         for neighbour, text, before in zip(exam.neighbours, around, exam.base.neighbours, strict=True)
     )
     return Replies(
@@ -157,6 +157,6 @@ def _judged_views(views: Sequence[View], texts: Sequence[str]) -> tuple[Reply, .
     return tuple(Reply(text, holds(text, view.answers)) for view, text in zip(views, texts, strict=True))
 
 
-def _same_start(reply: str, before: str) -> bool:
+def same_start(reply: str, before: str) -> bool:
     """Whether two replies begin with the same eight words: what a neighbour without a known answer must keep."""
     return normalised(reply).split()[:8] == normalised(before).split()[:8]

@@ -34,7 +34,7 @@ class LowRank:
         """The best approximation of a given rank in the Frobenius norm, as balanced factors (QR and SVD, float64)."""
         q_left, r_left = torch.linalg.qr(self.left.double())
         q_right, r_right = torch.linalg.qr(self.right.double().T)
-        u, sigma, vh = torch.linalg.svd(r_left @ r_right.T)
+        u, sigma, vh = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
         root = sigma[:rank].sqrt()
         left, right = (q_left @ u[:, :rank]) * root, root[:, None] * (q_right @ vh[:rank].T).T
         return LowRank(left.to(self.left.dtype), right.to(self.right.dtype))

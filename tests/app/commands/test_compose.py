@@ -1,6 +1,7 @@
 """What cannot be composed is said before anything is computed; how it is composed is told with tests/worker."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import Result
 from app.client import Client
 from app.commands.compose import _faults, _table, _told
 from app.commands.console import out
-from app.report import Rate, VerdictKind
+from app.report import Missed, Rate, Verdict, VerdictKind
 from tests.app.commands.conftest import PARIS, R2F, ended
 from tests.app.conftest import Live
 from worker.composing import Composition, Judged
@@ -40,27 +41,38 @@ def test_an_unknown_id_is_the_services_refusal(r2f: R2F) -> None:
     assert "deletion" in done.stderr
 
 
-def _composition(hits: int, kl: float) -> Composition:
-    share = Rate(cases=10, hits=hits, rate=hits / 10, low=0.0, high=1.0)
+def _composition(verdict: Verdict) -> Composition:
+    share = Rate(cases=10, hits=7, rate=0.7, low=0.0, high=1.0)
     none = Rate(cases=0, hits=0, rate=None, low=None, high=None)
-    parts = (Judged("del_one", share, share), Judged("del_purged", none, none))
-    return Composition({}, 16, True, parts, Drift(100, kl, kl, 0.99))
+    passed = Verdict(kind=VerdictKind.PASSED, missed=[])
+    parts = (Judged("del_one", share, share, none, verdict), Judged("del_two", share, share, share, passed))
+    return Composition({}, 16, True, parts, Drift(100, 0.001, 0.002, 0.99))
 
 
-def test_what_came_back_is_a_fault_and_what_was_purged_is_none() -> None:
-    assert _faults(_composition(10, 0.001)) == []
-    assert _faults(_composition(7, 0.02)) == [
-        "del_one is forgotten on 7 of 10 phrasings",
-        "del_one keeps 7 of 10 neighbours",
-        "generic replies drift by 0.02 nats",
-    ]
+PASSED = Verdict(kind=VerdictKind.PASSED, missed=[])
+MISSED = Verdict(kind=VerdictKind.MISSED, missed=[Missed(threshold="success of target 0", required=0.95, measured=0.7)])
+
+
+def test_what_misses_a_threshold_or_cannot_be_asked_is_a_fault() -> None:
+    assert _faults(_composition(PASSED)) == []
+    assert _faults(_composition(MISSED)) == ["del_one: success of target 0 0.7 of 0.95"]
+    none = Rate(cases=0, hits=0, rate=None, low=None, high=None)
+    purged = Judged("del_old", none, none, none, Verdict(kind=VerdictKind.INSUFFICIENT_EVIDENCE, missed=[]))
+    (fault,) = _faults(replace(_composition(PASSED), parts=(purged,)))
+    assert "del_old: its evidence is purged" in fault
 
 
 def test_the_table_and_the_json_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    made = _composition(7, 0.001)
+    made = _composition(MISSED)
     out.print(_table(made))
     shown = capsys.readouterr().out
     assert "7/10" in shown
-    assert "nothing to ask: purged" in shown
+    assert "missed" in shown
     told = json.loads(json.dumps(_told(made, _faults(made))))
     assert (told["rank"], told["exact"], told["parts"][0]["success"]["hits"]) == (16, True, 7)
+    assert told["parts"][0]["verdict"]["kind"] == "missed"
+
+
+def test_what_cannot_be_meant_is_said_at_once(r2f: R2F, tmp_path: Path) -> None:
+    assert "8, 16, 32, 64" in _refused(r2f("compose", "del_1", "--rank", "20"))
+    assert "no folder" in _refused(r2f("compose", "del_1", "--to", str(tmp_path / "nowhere" / "composed.zip")))

@@ -60,3 +60,15 @@ def test_compression_loses_least_in_the_curvature_norm() -> None:
     assert loss(ours) < 0.98 * loss(update.truncated(4))
     whole = compress({SITE.name: update}, (SITE,), curvature, 0.05, 16)[SITE.name]
     torch.testing.assert_close(whole.left @ whole.right, update.left @ update.right)
+
+
+def test_a_rank_above_a_narrow_sites_width_changes_nothing() -> None:
+    narrow = Site("model.layers.0.self_attn.k_proj", 0, "k_proj", 6, 20)
+    curvature = Curvature({narrow.group: _moment(20, 6, 3)}, {narrow.name: _moment(6, 2, 4)})
+    generator = torch.Generator().manual_seed(5)
+    update = LowRank(
+        torch.randn(6, 30, generator=generator).double(), torch.randn(30, 20, generator=generator).double()
+    )
+    for small in (compress({narrow.name: update}, (narrow,), curvature, 0.05, 16)[narrow.name], update.truncated(16)):
+        assert small.rank == 6
+        torch.testing.assert_close(small.left @ small.right, update.left @ update.right)
