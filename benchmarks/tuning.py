@@ -3,8 +3,7 @@
     r2f bench tuning --data FOLDER [--facts 4] [--method npo …] [--out FILE.jsonl]
     r2f bench tuning --quick
 
-Every method that trains is tried at a tenth, a third and once the rate of its file under `worker/baselines`, those that
-intervene at half, once and twice the strength. The best is where most is forgotten and most is kept: the mean over
+Every method that trains is tried at three rates, those that intervene at half, once and twice their strength. The best is where most is forgotten and most is kept: the mean over
 facts of USR (greedy) × neighbours kept × agreement with the base model's tokens; a run that fails counts nought.
 Methods that walk R2F's path have no settings of their own: they take its damping, depth and rounds.
 """
@@ -37,8 +36,9 @@ from worker.baselines.task import Unlearner
 from worker.loading import Loaded
 
 Trained = GradientAscent | GradDiff | NPO | SimNPO | Flat | Shred | Scrub | SKU | DeepCut | RMU
-RATES = (0.1, 1 / 3, 1.0)  # of a method's own: three times as much destroyed the model wherever it was tried
-STRENGTHS = (0.5, 1.0, 2.0)  # likewise
+RATES = (1e-4, 3.3e-4, 1e-3)  # of AdamW: at 3e-3 gradient ascent left nothing of the model
+RMU_RATES = (3e-4, 1e-3, 3e-3)  # it trains three layers' down projections alone
+STRENGTHS = (0.5, 1.0, 2.0)  # of a method's own
 PARTS = ("success", "neighbours", "agreement")
 QUICK = (Method.NPO,)
 
@@ -47,7 +47,8 @@ def grid(method: Method) -> dict[str, Unlearner]:
     """A method's settings to choose from, by what is changed in them; none where it has none of its own."""
     baseline = BASELINES.get(method)
     if isinstance(baseline, Trained):
-        return {f"rate {each.training.rate:.2g}": each for each in (_at_rate(baseline, by) for by in RATES)}
+        rates = RMU_RATES if isinstance(baseline, RMU) else RATES
+        return {f"rate {rate:.2g}": _at_rate(baseline, rate) for rate in rates}
     if isinstance(baseline, ECO | LogitFiltration):
         return {
             f"strength {each.strength:g}": each
@@ -56,8 +57,8 @@ def grid(method: Method) -> dict[str, Unlearner]:
     return {}
 
 
-def _at_rate(baseline: Trained, by: float) -> Trained:
-    return replace(baseline, training=replace(baseline.training, rate=float(f"{baseline.training.rate * by:.2g}")))
+def _at_rate(baseline: Trained, rate: float) -> Trained:
+    return replace(baseline, training=replace(baseline.training, rate=rate))
 
 
 TUNED = tuple(method for method in Method if grid(method))
