@@ -3,8 +3,9 @@
     r2f bench tuning --data FOLDER [--facts 4] [--method npo …] [--out FILE.jsonl]
     r2f bench tuning --quick
 
-Every method that trains is tried at three rates, those that intervene at half, once and twice their strength. The best is where most is forgotten and most is kept: the mean over
-facts of USR (greedy) × neighbours kept × agreement with the base model's tokens; a run that fails counts nought.
+Every method that trains is tried at three rates, those that intervene at half, once and twice their strength. The best
+is where most is forgotten and most is kept: the mean over facts of USR (greedy) × neighbours kept × agreement with the
+base model's tokens; a run that fails counts nought.
 Methods that walk R2F's path have no settings of their own: they take its damping, depth and rounds.
 """
 
