@@ -106,37 +106,52 @@ def compare(
     unknown = unknown_facts(loaded, requests, rows, add)
     known = [number for number in range(len(requests)) if number not in unknown]
     bystanders = [requests[number] for number in known[-BYSTANDERS:]]
-    states = {}
+    lines = []
     for way in ways:
-        there = [row["fact"] for row in rows if row["method"] == way]
-        states[way] = Composition.load(out.with_name(f"{out.stem}-{way}.safetensors"), rank, there)
+        path = out.with_name(f"{out.stem}-{way}.safetensors")
+        done = [row["fact"] for row in rows if row["method"] == way]
+        lines.append(Line(way, path, Composition.load(path, rank, done)))
     found = 0
     for number in known[:-BYSTANDERS]:
         if found >= wanted:
             break
-        todo = [way for way in ways if not any((row["fact"], row["method"]) == (number, way) for row in rows)]
+        todo = [line for line in lines if not any((row["fact"], row["method"]) == (number, line.way) for row in rows)]
         case = prepare(loaded, requests[number], 0, ()) if todo else None
         if todo and case is None:
             add({"fact": number, "seed": 0, "method": NOT_KNOWN})
             continue
-        for way in todo:
+        for line in todo:
             assert case is not None
-            failed = ""
-            if number not in states[way].facts:  # the composition is saved before its row
-                try:
-                    states[way] = deleted(loaded, case, states[way], number, way)
-                except NoStep:
-                    failed = "NoStep"
-                states[way].save(out.with_name(f"{out.stem}-{way}.safetensors"))
-            own = [view for row in rows if row["method"] == way for view in _views(row)]
-            row: Row = {"fact": number, "seed": 0, "method": way, "count": found + 1}
-            row |= {"failed": failed} if failed else {}
-            row["views"] = [asdict(view) for view in case.views[:ASKED]]
-            add(row | asked(loaded, states[way].update, own, case.views[:ASKED], bystanders))
+            row: Row = {"fact": number, "seed": 0, "method": line.way, "count": found + 1}
+            row |= line.delete(loaded, case, number)
+            earlier = [view for before in rows if before["method"] == line.way for view in _views(before)]
+            row |= asked(loaded, line.composition.update, earlier, case.views[:ASKED], bystanders)
+            add(row | {"views": [asdict(view) for view in case.views[:ASKED]]})
         found += 1
         progress(found / wanted)
     progress(1.0)
     return rows
+
+
+@dataclass
+class Line:
+    """The deletions of one way, one after another."""
+
+    way: str
+    path: Path  # where the composition is kept
+    composition: Composition
+
+    def delete(self, loaded: Loaded, case: Case, number: int) -> Row:
+        """Take one more deletion in, unless an interrupted run has; what is to be told if it failed."""
+        if number in self.composition.facts:
+            return {}
+        try:
+            self.composition = deleted(loaded, case, self.composition, number, self.way)
+        except NoStep:
+            return {"failed": "NoStep"}
+        finally:
+            self.composition.save(self.path)  # before its row
+        return {}
 
 
 def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: str) -> Composition:
@@ -213,20 +228,26 @@ def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     for place, (way, kind) in enumerate(zip(_ways(done), ("after", "second"), strict=False)):
         drawing.line((LEFT + 120 * place, 12), (LEFT + 20 + 120 * place, 12), kind)
         drawing.text((LEFT + 26 + 120 * place, 16), way, "label")
-    for panel, (column, title) in enumerate(SHOWN.items()):
-        top = 44 + panel * (PANEL + 56)
-        highest = max((float(str(row[column])) for row in done), default=1.0) if column == "kl" else 1.0
-        drawing.text((LEFT, top - 8), title, "label")
-        for share in (0.0, 0.5, 1.0):
-            y = top + PANEL * (1 - share)
-            drawing.line((LEFT, y), (WIDTH - RIGHT, y), "grid")
-            drawing.text((LEFT - 8, y + 4), f"{share * highest:.2g}", "label end")
-        for way, kind in zip(_ways(done), ("after", "second"), strict=False):
-            curve = [(_count(row), float(str(row[column]))) for row in done if row["method"] == way]
-            wide = (WIDTH - LEFT - RIGHT) / longest
-            drawing.path([(LEFT + wide * x, top + PANEL * (1 - y / (highest or 1.0))) for x, y in curve], kind)
-        drawing.text((WIDTH - RIGHT, top + PANEL + 16), f"{longest} deletions", "label end")
+    for place, (column, title) in enumerate(SHOWN.items()):
+        _panel(drawing, 44 + place * (PANEL + 56), title, done, column, longest)
     path.write_bytes(png(drawing))
+
+
+def _panel(
+    drawing: Drawing, top: float, title: str, rows: Sequence[Mapping[str, object]], column: str, longest: int
+) -> None:
+    """One column over deletions: shares from 0 to 1, the KL from 0 to its largest."""
+    highest = max((float(str(row[column])) for row in rows), default=1.0) or 1.0 if column == "kl" else 1.0
+    drawing.text((LEFT, top - 8), title, "label")
+    for share in (0.0, 0.5, 1.0):
+        y = top + PANEL * (1 - share)
+        drawing.line((LEFT, y), (WIDTH - RIGHT, y), "grid")
+        drawing.text((LEFT - 8, y + 4), f"{share * highest:.2g}", "label end")
+    wide = (WIDTH - LEFT - RIGHT) / longest
+    for way, kind in zip(_ways(rows), ("after", "second"), strict=False):
+        curve = [(_count(row), float(str(row[column]))) for row in rows if row["method"] == way]
+        drawing.path([(LEFT + wide * x, top + PANEL * (1 - y / highest)) for x, y in curve], kind)
+    drawing.text((WIDTH - RIGHT, top + PANEL + 16), f"{longest} deletions", "label end")
 
 
 def _ways(rows: Sequence[Mapping[str, object]]) -> list[str]:

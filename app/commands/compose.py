@@ -71,13 +71,18 @@ def compose(
         out.print(_table(made))
     if faults and not anyway:
         raise CommandFailed(f"Not saved (--anyway saves it): {'; '.join(faults)}.")
+    _save(zip_folder(made.files), to)
+    err.print(f"{to}: the adapter of {len(parts)} deletions, rank {made.rank}.", markup=False, soft_wrap=True)
+
+
+def _save(content: bytes, to: Path) -> None:
+    """Whole or not at all."""
     draft = to.with_name(f".{to.name}.draft")
     try:
-        draft.write_bytes(zip_folder(made.files))
+        draft.write_bytes(content)
         draft.replace(to)
     except OSError as error:
         raise CommandFailed(f"{to} cannot be written: {error.strerror}.") from error
-    err.print(f"{to}: the adapter of {len(parts)} deletions, rank {made.rank}.", markup=False, soft_wrap=True)
 
 
 def _fetched(client: "Client", deletions: list[str], folder: Path) -> "tuple[str, list[Part]]":

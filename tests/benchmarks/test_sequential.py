@@ -8,7 +8,8 @@ import torch
 
 from benchmarks.facts import BadData
 from benchmarks.measures import Row
-from benchmarks.sequential import Composition, _views, plot, table
+from benchmarks.sequential import Composition, Line, _views, plot, table
+from worker.errors import NoStep
 from worker.r2f.lowrank import LowRank
 from worker.r2f.text import Form, Prompt
 from worker.r2f.views import View
@@ -60,3 +61,18 @@ def test_the_picture_has_a_curve_for_each_way(tmp_path: Path) -> None:
     plot(rows, tmp_path / "one.png")
     plot([*rows, _row("apart", 1), _row("apart", 2, kl=0.5)], tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()
+
+
+def test_a_deletion_is_taken_in_once_and_a_failed_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = {"a": LowRank(torch.randn(6, 2), torch.randn(2, 5))}
+
+    def deleted(loaded: object, case: object, below: Composition, number: int, way: str) -> Composition:
+        if number == 9:
+            raise NoStep
+        return Composition(update, (*below.facts, number), below.rank)
+
+    monkeypatch.setattr("benchmarks.sequential.deleted", deleted)
+    line = Line("apart", tmp_path / "rows-apart.safetensors", Composition({}, (), 64))
+    assert [line.delete(None, None, number) for number in (4, 4, 9)] == [{}, {}, {"failed": "NoStep"}]  # type: ignore[arg-type]
+    assert line.composition.facts == (4,)
+    assert Composition.load(line.path, 64, [4, 9]).facts == (4,)
