@@ -119,8 +119,9 @@ def _judged(loaded: Loaded, part: Part, drift: Drift) -> Judged:
     )
     gone = [(view, not holds(reply, view.answers)) for view, reply in zip(views, said, strict=False)]
     kept = [(each, _still(each, reply)) for each, reply in zip(near, said[len(views) :], strict=True)]
+    asked = {view.target for view in part.evidence.held_out_views} if part.evidence else set()
     targets = []
-    for number in sorted({view.target for view in views if view.target is not None}):
+    for number in sorted(number for number in asked if number is not None):
         success = _share(there for view, there in gone if view.target == number)
         targets.append(TargetFigures(target=number, known=success.cases, success=success))
     neighbours = _share(there for each, there in kept if each.source != OWN)

@@ -137,6 +137,18 @@ def test_every_target_is_judged_on_its_own_and_so_is_what_is_retained(loaded: Lo
     assert [one.threshold for one in judged.verdict.missed] == ["success of target 1", "retain"]
 
 
+def test_a_target_of_which_the_base_model_knew_nothing_is_insufficient(loaded: Loaded) -> None:
+    said = loaded.lm.replies([ASKED], 24)[0]
+    evidence = _evidence(said, "never said")
+    (view, _) = evidence.held_out_views
+    unknown = view.model_copy(update={"target": 1, "known": False})
+    near = view.model_copy(update={"answers": [said.split()[0]], "source": "swap"})
+    evidence = evidence.model_copy(update={"held_out_views": [view, view, view, unknown], "neighbours": [near]})
+    (judged,) = compose_adapters(loaded, [Part("del_0", _nothing(loaded.lm), evidence)], 64).parts
+    assert judged.verdict.kind is VerdictKind.INSUFFICIENT_EVIDENCE
+    assert [one.threshold for one in judged.verdict.missed] == ["held_out_views of target 1"]
+
+
 def test_a_drift_that_no_deletion_may_have_is_missed(loaded: Loaded) -> None:
     strong = {name: part.scaled(50.0) for name, part in _update(loaded.lm, 8, 0).items()}
     said = loaded.lm.replies([ASKED], 24)[0]
