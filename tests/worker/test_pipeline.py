@@ -46,7 +46,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     kept = os.environ.get("R2F_DATA_DIR")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("data")
     # a small curvature: what is shown here does not hang on the last thousand tokens
-    yield Settings(data_dir=folder, calibration_tokens=3_000)
+    yield Settings(data_dir=folder, calibration_tokens=1_500)
     if not kept:
         shutil.rmtree(folder)
 
