@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from pathlib import Path as File
+from pathlib import Path
 
 from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
@@ -26,12 +26,11 @@ from benchmarks.tables import COLUMNS, interval
 from worker import pipeline
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Unlearned, Unlearner
-from worker.errors import NoStep, PipelineError
+from worker.errors import PipelineError
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
 from worker.r2f.linearise import Linearise
-from worker.r2f.path import Path
 from worker.unlearning import task_of
 
 CONTROL = "never_knew"
@@ -47,7 +46,7 @@ def compare(
     seeds: int,
     whole: bool,
     controls: int,
-    out: File,
+    out: Path,
     progress: Callable[[float], None],
 ) -> list[Row]:
     """Run what is not in the file yet, the controls of relearning last; the rows of all that is."""
@@ -101,16 +100,12 @@ def _forget(
     if unlearner is None:
         walked = pipeline.unlearn(loaded, kept.curvature, known, Linearise(lm, loaded.decoder, config), config, quiet)
         return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
+    if method not in WITHOUT_ADAPTER:
+        walked = pipeline.compare(loaded, kept, known, unlearner, config, quiet)
+        return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
     leaks = pipeline.leaking(loaded, known, config, quiet)
     done = unlearner(task_of(loaded, known, kept, leaks, config, lambda share: None))
-    if not isinstance(done, Unlearned):
-        return {}, done
-    if not done.update:
-        raise NoStep(NoStep.__doc__)
-    if method in WITHOUT_ADAPTER:
-        return done.update, ExitStack
-    path = Path(done.update, done.steps, known.examples)
-    return pipeline.shrink(loaded, kept.curvature, path, config)[0], ExitStack
+    return (done.update, ExitStack) if isinstance(done, Unlearned) else ({}, done)
 
 
 def _taught(loaded: Loaded, request: DeletionRequest) -> float | None:

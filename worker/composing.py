@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import safetensors.torch
 
 from app import adapters
-from app.report import Evidence, Generic, Rate, TargetFigures, Verdict, ViewEvidence
+from app.report import Evidence, Rate, TargetFigures, Verdict, ViewEvidence
 from app.schemas import Thresholds
 from app.tensors import METADATA, header
 from worker import reporting
@@ -126,13 +126,7 @@ def _judged(loaded: Loaded, part: Part, drift: Drift) -> Judged:
         targets.append(TargetFigures(target=number, known=success.cases, success=success))
     neighbours = _share(there for each, there in kept if each.source != OWN)
     retained = _share(there for each, there in kept if each.source == OWN)
-    generic = Generic(
-        prompts=len(loaded.judge_drift.prompts),
-        positions=drift.positions,
-        kl_mean=drift.kl_mean,
-        kl_max=drift.kl_max,
-        agreement=drift.agreement,
-    )
+    generic = reporting.generic_figures(len(loaded.judge_drift.drift.batch.ids), drift)
     found = reporting.verdict(Thresholds(), targets, neighbours, retained, generic)
     return Judged(part.deletion, _share(there for _, there in gone), neighbours, retained, found)
 

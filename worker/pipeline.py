@@ -12,7 +12,8 @@ from app.report import Report
 from app.schemas import DeletionRequest, PassageTarget, Retain
 from worker import asking, reporting
 from worker.asking import Asked, Told
-from worker.baselines.task import NoExamplesError, Unlearned
+from worker.baselines.catalogue import BASELINES
+from worker.baselines.task import NoExamplesError, Unlearned, Unlearner
 from worker.costs import Costs
 from worker.errors import Diverged, NoAdapter, NonFinite, NoStep, NothingToKeep, PromptTooLong
 from worker.loading import Loaded
@@ -37,7 +38,7 @@ from worker.r2f.neighbours import OWN, Neighbour
 from worker.r2f.path import Path, walk
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
-from worker.unlearning import Protection, compared, task_of
+from worker.unlearning import Protection, task_of
 
 
 class Checkpoint(Protocol):
@@ -95,7 +96,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
             linearise = Linearise(loaded.lm, loaded.decoder, config)
             walked = unlearn(loaded, kept.curvature, known, linearise, config, checkpoint)
         else:
-            walked = compare(loaded, kept, known, config, checkpoint)
+            walked = compare(loaded, kept, known, BASELINES[Method(config.method)], config, checkpoint)
     with costs.stage(Stage.COMPRESSION):
         checkpoint(Stage.COMPRESSION, 0)
         small, compression = shrink(loaded, kept.curvature, walked, config)
@@ -231,11 +232,13 @@ def unlearn(
     return walked
 
 
-def compare(loaded: Loaded, kept: Protection, known: Knowledge, config: Config, checkpoint: Checkpoint) -> Path:
+def compare(
+    loaded: Loaded, kept: Protection, known: Knowledge, unlearner: Unlearner, config: Config, checkpoint: Checkpoint
+) -> Path:
     """The update of a method other than R2F."""
     leaks = leaking(loaded, known, config, checkpoint)
     task = task_of(loaded, known, kept, leaks, config, lambda share: checkpoint(Stage.UNLEARNING, share))
-    done = compared(Method(config.method), task)
+    done = unlearner(task)
     if not isinstance(done, Unlearned):
         raise NoAdapter(NoAdapter.__doc__)
     if not done.update:

@@ -13,6 +13,7 @@ from worker.costs import Costs
 from worker.loading import Loaded
 from worker.r2f import fidelity
 from worker.r2f.config import Config
+from worker.r2f.drift import Drift
 from worker.r2f.evaluate import Exam, Replies, Reply
 from worker.r2f.knowledge import Knowledge
 from worker.r2f.neighbours import OWN
@@ -75,7 +76,7 @@ def forgotten(
     backward = list(zip(exam.base.reversed, after.reversed, strict=True))
     neighbours, retained = _kept(exam, after, own=False), _kept(exam, after, own=True)
     forgot = [now for _, before, now in pairs if before.hit]
-    generic = _generic(exam, after)
+    generic = generic_figures(len(exam.drift.batch.ids), after.drift)
     worst = min((t.success for t in targets), key=lambda s: -1.0 if s.rate is None else s.rate)
     figures = r.Figures(
         verdict=verdict(thresholds, targets, neighbours, retained, generic),
@@ -110,14 +111,9 @@ def _compression(compressed: "Compressed") -> r.Compression:
     )
 
 
-def _generic(exam: Exam, after: Replies) -> r.Generic:
-    return r.Generic(
-        prompts=len(exam.drift.batch.ids),
-        positions=after.drift.positions,
-        kl_mean=after.drift.kl_mean,
-        kl_max=after.drift.kl_max,
-        agreement=after.drift.agreement,
-    )
+def generic_figures(prompts: int, drift: Drift) -> r.Generic:
+    """Drift on so many generic prompts."""
+    return r.Generic(prompts=prompts, **asdict(drift))
 
 
 def _success(pairs: Sequence[tuple[Reply, Reply]]) -> r.Rate:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from app.methods import Method
 from worker.baselines.catalogue import BASELINES
-from worker.baselines.task import Intervention, Task, Unlearned
+from worker.baselines.task import Task
 from worker.loading import Loaded
 from worker.r2f.config import Config
 from worker.r2f.curvature import Curvature
@@ -56,11 +56,6 @@ def task_of(
         config=config,
         progress=progress,
     )
-
-
-def compared(method: Method, task: Task) -> Unlearned | Intervention:
-    """Run a method other than R2F with its settings."""
-    return BASELINES[method](task)
 
 
 def settings_of(method: Method) -> Mapping[str, str | int | float | bool | None]:
