@@ -52,8 +52,9 @@ demo-people: install
 serve: install
 	@exec $(BIN)/r2f serve $(ARGS)
 
+# A file's tests stay in one process: they share what it sets up.
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The long form: every fault RUNS times on both stacks, schemathesis with ten requests an operation for each, the search
 # for what was planted as personal data, and what is found of tampering. Each prints its table at the end.

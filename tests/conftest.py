@@ -28,7 +28,7 @@ from app.models import Base, Model, Outcome, Stage
 from app.report import Evidence, Figures, MethodUsed, Rate, Report, Verdict, VerdictKind, ViewEvidence
 from app.services import Services
 from app.settings import Settings
-from tests.summary import tables
+from tests.summary import gather, tables
 from worker.heartbeat import Heartbeat, LeaseCheckpoint
 from worker.running import Method, Runner
 
@@ -47,14 +47,33 @@ def pytest_configure() -> None:
     memory = Path("/dev/shm")
     if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 1024**3:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared already
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest first: what takes one process that long leaves the others the rest."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the tables that tests have left."""
-    for title, lines in tables().items():
+    for title, lines in gather(tables()).items():
         terminalreporter.section(title)
-        for line in lines():
+        for line in lines:
             terminalreporter.line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where several processes share the tests, each tells the first what it has to print."""
+    if told := getattr(session.config, "workeroutput", None):
+        told["tables"] = tables()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process that dies has nothing to tell."""
+    gather(getattr(node, "workeroutput", {}).get("tables", {}))
 
 
 def _unavailable(error: Exception) -> None:
