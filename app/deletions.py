@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,6 +48,10 @@ class Accepted:
     created: bool
 
 
+class _Taken(Exception):
+    """The Idempotency-Key stands for a deletion already: what was about to be written is taken back."""
+
+
 class Deletions:
     """Deletions, as callers and operators change them."""
 
@@ -68,15 +73,33 @@ class Deletions:
                 return Accepted(self._insert(session, caller, request, clock.now()), created=True)
         key_hash = self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{caller.actor}\x00{key}")
         body_hash = idempotency.fingerprint(self._sealer, request)
-        with self._gate.hold(key_hash), self._database.write() as session:
-            idempotency.hold_everywhere(session, key_hash)
+        with self._gate.hold(key_hash):
+            while True:  # once, unless the key was found taken and is dropped for its age before it is looked up
+                accepted = self._new(caller, request, key_hash, body_hash) or self._known(caller, key_hash, body_hash)
+                if accepted is not None:
+                    return accepted
+
+    def _new(self, caller: Caller, request: DeletionRequest, key_hash: str, body_hash: str) -> Accepted | None:
+        """A deletion that was made for a key that stood for none; None, with nothing written, if it did.
+
+        New keys are the rule, so that one statement serves them and a repeated one pays for it.
+        """
+        with suppress(_Taken), self._database.write() as session:
             now = clock.now()
-            known = idempotency.find(session, caller.tenant, key_hash, body_hash, now - self._remembered)
-            if known is not None:
-                return Accepted(_get(session, caller, known), created=False)
             row = self._insert(session, caller, request, now)
-            idempotency.remember(session, caller.tenant, key_hash, body_hash, row.id, now)
+            if not idempotency.take(session, caller.tenant, key_hash, body_hash, row.id, now, now - self._remembered):
+                raise _Taken
             return Accepted(row, created=True)
+        return None
+
+    def _known(self, caller: Caller, key_hash: str, body_hash: str) -> Accepted | None:
+        """The deletion that a key stands for."""
+        with self._database.read() as session:
+            known = idempotency.find(session, caller.tenant, key_hash, body_hash)
+            if known is None:
+                return None
+            tracing.note(deletion_id=known)
+            return Accepted(_get(session, caller, known), created=False)
 
     def _insert(self, session: Session, caller: Caller, request: DeletionRequest, now: datetime) -> Deletion:
         """Write a queued deletion with its content sealed."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.errors import IdempotencyKeyReused, MalformedIdempotencyKey, RequestInFlight
@@ -17,6 +18,14 @@ from app.sealing import Sealer
 
 _QUOTED = re.compile(r'^"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"$')  # RFC 8941 string
 _BARE = re.compile(r"^[\x21\x23-\x5b\x5d-\x7e]{1,255}$")  # what many clients send instead
+_TAKE = {
+    name: new.on_conflict_do_update(
+        index_elements=["tenant", "key_hash"],
+        set_={column: new.excluded[column] for column in ("fingerprint", "deletion_id", "created_at")},
+        where=IdempotencyKey.created_at < bindparam("expired"),
+    ).execution_options(preserve_rowcount=True)
+    for name, new in (("postgresql", postgresql.insert(IdempotencyKey)), ("sqlite", sqlite.insert(IdempotencyKey)))
+}
 RETRY_SECONDS = "1"
 
 
@@ -60,43 +69,42 @@ class Gate:
                 self._inside.discard(key_hash)
 
 
-def hold_everywhere(session: Session, key_hash: str) -> None:
-    """Hold the key among all processes, until the transaction ends.
-
-    PostgreSQL only: SQLite's write lock has brought the processes into line already.
-    """
-    if session.get_bind().dialect.name != "postgresql":
-        return
-    number = int.from_bytes(bytes.fromhex(key_hash[:16]), signed=True)
-    if not session.scalar(select(func.pg_try_advisory_xact_lock(number))):
-        raise RequestInFlight(headers={"Retry-After": RETRY_SECONDS})
-
-
 def fingerprint(sealer: Sealer, body: Body) -> str:
     """A keyed hash of what the caller means: whatever the order of its fields, and whether a default is said or not."""
     canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True)
     return sealer.fingerprint("body", canonical)
 
 
-def find(session: Session, tenant: str, key_hash: str, body_hash: str, oldest: datetime) -> str | None:
-    """The deletion that this key already stands for; raises IdempotencyKeyReused if the body differs."""
+def find(session: Session, tenant: str, key_hash: str, body_hash: str) -> str | None:
+    """The deletion that this key stands for; raises IdempotencyKeyReused if the body differs."""
     row = session.get(IdempotencyKey, (tenant, key_hash))
     if row is None:
-        return None
-    if row.created_at < oldest:
-        session.delete(row)
-        session.flush()
         return None
     if row.fingerprint != body_hash:
         raise IdempotencyKeyReused
     return row.deletion_id
 
 
-def remember(session: Session, tenant: str, key_hash: str, body_hash: str, deletion_id: str, at: datetime) -> None:
-    """Tie the key to its deletion, in the transaction that makes the deletion."""
-    session.add(
-        IdempotencyKey(tenant=tenant, key_hash=key_hash, fingerprint=body_hash, deletion_id=deletion_id, created_at=at)
-    )
+def take(
+    session: Session, tenant: str, key_hash: str, body_hash: str, deletion_id: str, at: datetime, expired: datetime
+) -> bool:
+    """Tie the key to its deletion, in the transaction that makes the deletion; whether it stood for none so far.
+
+    One statement, so that of twins in several processes the later waits for the earlier to commit, and then sees it.
+
+    Args:
+        expired: a key from before that is free again.
+    """
+    connection = session.connection()
+    values = {
+        "tenant": tenant,
+        "key_hash": key_hash,
+        "fingerprint": body_hash,
+        "deletion_id": deletion_id,
+        "created_at": at,
+        "expired": expired,
+    }
+    return connection.execute(_TAKE[connection.dialect.name], values).rowcount == 1
 
 
 def forget_older(session: Session, now: datetime, hours: float) -> None:

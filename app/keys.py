@@ -9,9 +9,10 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.exc import OperationalError
 
 from app import audit, clock
@@ -24,6 +25,7 @@ from app.sealing import Sealer
 _FORM = re.compile(r"^r2f_([0-9a-f]{16})_([0-9a-f]{64})$")
 _COARSE = timedelta(hours=1)  # how exactly the last use is known: enough to find unused keys, and hardly a write
 _ONE = select(ApiKey.id).limit(1)
+_FIND = select(ApiKey.__table__).where(ApiKey.id == bindparam("key_id"))
 _log = structlog.get_logger(__name__)
 
 
@@ -102,11 +104,12 @@ class Keys:
         row = self._find(key_id)
         return self._alive(row) if row is not None else None
 
-    def _find(self, key_id: str) -> ApiKey | None:
+    def _find(self, key_id: str) -> Row[Any] | None:
+        """Past the session: every call asks for a key, and needs no object that could be changed."""
         with self._database.read() as session:
-            return session.get(ApiKey, key_id)
+            return session.connection().execute(_FIND, {"key_id": key_id}).one_or_none()
 
-    def _alive(self, row: ApiKey) -> Caller | None:
+    def _alive(self, row: Row[Any]) -> Caller | None:
         now = clock.now()
         if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
             return None

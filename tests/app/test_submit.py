@@ -2,11 +2,11 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app import clock
 from app.models import AuditEvent, Deletion, IdempotencyKey
@@ -206,6 +206,18 @@ def test_a_key_cannot_be_used_for_another_body(client: TestClient):
     answer = client.post("/deletions", json=FRANCE | {"reference": "x"}, headers={"Idempotency-Key": "abc"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/idempotency-key-reused")
     assert count(client, Deletion) == 1
+
+
+def test_a_key_whose_time_is_over_is_free_again(client: TestClient):
+    first = client.post("/deletions", json=FRANCE, headers={"Idempotency-Key": "abc"}).json()
+    with wired(client).database.write() as session:
+        session.execute(update(IdempotencyKey).values(created_at=clock.now() - timedelta(days=2)))
+    other = client.post("/deletions", json=FRANCE | {"reference": "x"}, headers={"Idempotency-Key": "abc"})
+    assert other.status_code == 202
+    assert other.json()["id"] != first["id"]
+    again = client.post("/deletions", json=FRANCE | {"reference": "x"}, headers={"Idempotency-Key": "abc"})
+    assert again.json() == other.json()
+    assert (count(client, Deletion), count(client, IdempotencyKey)) == (2, 1)
 
 
 @pytest.mark.parametrize("key", ["", '"', '"a', "a b", "x" * 256, '""', "caf\u00e9".encode(), '" "'])
