@@ -5,14 +5,16 @@
 Requests fall due at even intervals, whether or not earlier ones have been answered, and a request's time counts from
 when it was due: a server that stalls cannot hide it. Half of them are POSTs, a quarter reads of one deletion, a quarter
 lists. As callers of a cluster do, each shows an API key, and each POST has an Idempotency-Key; with --local they come
-as those on the service's own machine may, with neither. The worker is the real one around a pipeline that computes
-nothing (`benchmarks/load_worker.py`). PostgreSQL is reached at R2F_TEST_POSTGRES, in a database of its own; its broker
-is a Redis that is started for the run.
+as those on the service's own machine may, with neither. They call through aiohttp, which computes less than httpx on the cores that
+it shares with what is measured. The worker is the real one around a pipeline that computes nothing
+(`benchmarks/load_worker.py`). PostgreSQL is reached at R2F_TEST_POSTGRES, in a database of its own; its broker is a
+Redis that is started for the run.
 """
 
 import argparse
 import asyncio
 import base64
+import json
 import os
 import platform
 import random
@@ -21,11 +23,11 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import aiohttp
 import psutil
 import psycopg
 from pydantic import SecretStr
@@ -85,7 +87,7 @@ class LoadRig(Rig):
 class Callers:
     """Concurrent callers of one API."""
 
-    def __init__(self, client: httpx.AsyncClient, *, local: bool = False) -> None:
+    def __init__(self, client: aiohttp.ClientSession, *, local: bool = False) -> None:
         self._client = client
         self._local = local
         self._made: list[str] = []
@@ -94,18 +96,22 @@ class Callers:
     async def call(self, kind: str, due: float) -> Answer:
         """One request that was due at that moment (seconds of the monotonic clock)."""
         try:
-            if kind == "POST":
-                headers = {} if self._local else {"Idempotency-Key": secrets.token_hex(16)}
-                answer = await self._client.post("/deletions", json=FRANCE, headers=headers)
-            elif kind == "GET":
-                answer = await self._client.get(f"/deletions/{self._choice.choice(self._made)}")
-            else:
-                answer = await self._client.get("/deletions")
-        except httpx.TransportError:
+            async with self._request(kind) as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, TimeoutError):
             return Answer(kind, (time.monotonic() - due) * 1000, 0)
-        if answer.status_code == 202:
-            self._made.append(answer.json()["id"])
-        return Answer(kind, (time.monotonic() - due) * 1000, answer.status_code)
+        took = (time.monotonic() - due) * 1000
+        if answer.status == 202:
+            self._made.append(json.loads(body)["id"])
+        return Answer(kind, took, answer.status)
+
+    def _request(self, kind: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        if kind == "POST":
+            headers = {} if self._local else {"Idempotency-Key": secrets.token_hex(16)}
+            return self._client.post("/deletions", json=FRANCE, headers=headers)
+        if kind == "GET":
+            return self._client.get(f"/deletions/{self._choice.choice(self._made)}")
+        return self._client.get("/deletions")
 
     async def load(self, seconds: float, rate: float) -> list[Answer]:
         """Call at an even rate (requests per second)."""
@@ -152,7 +158,8 @@ def measure(
                 await asyncio.sleep(1)
 
         async def run() -> list[Answer]:
-            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+            patience = aiohttp.ClientTimeout(total=30)
+            async with aiohttp.ClientSession(url, headers=headers, timeout=patience) as client:
                 watching = asyncio.create_task(watch())
                 answers = await Callers(client, local=local).load(seconds, rate)
                 watching.cancel()

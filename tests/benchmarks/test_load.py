@@ -3,8 +3,10 @@
 import asyncio
 from pathlib import Path
 
-import httpx
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from benchmarks.load import MIX, Answer, Callers, Load, measure, percentile, sqlite, table, verdict
 
@@ -33,13 +35,14 @@ def test_an_answer_after_its_time_misses_the_aim() -> None:
 def test_a_stall_counts_from_when_each_request_was_due() -> None:
     open_again = asyncio.Event()
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def answer(request: web.Request) -> web.Response:
         await open_again.wait()
-        code = 202 if request.method == "POST" else 200
-        return httpx.Response(code, json={"id": "del_1"})
+        return web.json_response({"id": "del_1"}, status=202 if request.method == "POST" else 200)
 
     async def run() -> list[Answer]:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://test") as client:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as client:
             callers = Callers(client)
             open_again.set()
             await callers.call("POST", 0.0)
