@@ -5,8 +5,8 @@
 Requests fall due at even intervals, whether or not earlier ones have been answered, and a request's time counts from
 when it was due: a server that stalls cannot hide it. Half of them are POSTs, a quarter reads of one deletion, a quarter
 lists. As callers of a cluster do, each shows an API key, and each POST has an Idempotency-Key; with --local they come
-as those on the service's own machine may, with neither. They call through aiohttp, which computes less than httpx on the cores that
-it shares with what is measured. The worker is the real one around a pipeline that computes nothing
+as those on the service's own machine may, with neither. They call through aiohttp, which computes less than httpx on
+the cores that it shares with what is measured. The worker is the real one around a pipeline that computes nothing
 (`benchmarks/load_worker.py`). PostgreSQL is reached at R2F_TEST_POSTGRES, in a database of its own; its broker is a
 Redis that is started for the run.
 """
