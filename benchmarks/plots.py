@@ -13,12 +13,22 @@ LEFT, RIGHT, TOP, ROW, GAP = 150.0, 66.0, 20.0, 18.0, 46.0
 SHARES = frozenset({"success", "success_sampled", "success_worst", "neighbours", "success_rtn4", "success_q4_1"})
 
 
-def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Write a PNG with a panel for each column that the rows hold."""
+def plot(
+    rows: Sequence[Mapping[str, object]],
+    path: Path,
+    columns: Mapping[str, str] = COLUMNS,
+    shares: frozenset[str] = SHARES,
+) -> None:
+    """Write a PNG with a panel for each column that the rows hold.
+
+    Args:
+        columns: their titles, by name.
+        shares: those that lie between 0 and 1.
+    """
     done = [row for row in rows if row["method"] != NOT_KNOWN and "failed" not in row]
     units = list(dict.fromkeys(str(row["method"]) for row in done))
     panels = []
-    for column, title in COLUMNS.items():
+    for column, title in columns.items():
         found = [(unit, spread([row for row in done if row["method"] == unit], column)) for unit in units]
         shown = [(unit, values) for unit, values in found if values is not None]
         if shown:
@@ -26,7 +36,7 @@ def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     drawing = Drawing(sum(TOP + GAP + ROW * len(shown) for _, _, shown in panels), "Means with 95 % intervals")
     top = 0.0
     for column, title, shown in panels:
-        _panel(drawing, top, title, shown, share=column in SHARES)
+        _panel(drawing, top, title, shown, share=column in shares)
         top += TOP + GAP + ROW * len(shown)
     path.write_bytes(png(drawing))
 

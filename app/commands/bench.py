@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Benchmarks; they come with the source, not with the package.", no_args_is_help=True)
 SHOWN = 3
+Out = Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")]
 
 
 class BadBenchmarkFiles(CommandFailed):
@@ -70,11 +71,57 @@ def read_benchmark(
         out.print("A model must be fine-tuned on it before there is anything to forget.")
 
 
+@app.command("taught")
+@exit_codes()
+def taught(
+    form: Annotated[str, typer.Argument(help="tofu, lume or knowundo.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with the files, as they are published.")],
+    part: Annotated[str | None, typer.Option(help="TOFU's split.")] = None,
+    forget: Annotated[int, typer.Option(min=1, max=16, help="Questions whose answers must go, in one request.")] = 8,
+    retain: Annotated[int, typer.Option(min=2, max=128, help="Questions whose answers must stay.")] = 24,
+    method: Annotated[Method, typer.Option(help="What computes the adapter.")] = Method.R2F,
+    passes: Annotated[int, typer.Option(min=1, help="Times that each answer is taught.")] = 20,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    file: Out = Path("taught.jsonl"),
+    quick: Annotated[bool, typer.Option("--quick", help="Two questions to forget, four to keep.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Teach a model a public benchmark, delete some of it, and judge beside a model that was never taught that."""
+    find_benchmarks()
+    from app.preflight import need_worker_packages, registered, settings_of
+
+    settings = settings_of()
+    need_worker_packages()
+    from benchmarks.readers import BadBenchmark, read
+    from benchmarks.taught import case, plot, run, table
+    from worker.errors import PipelineError
+    from worker.people.planting import Recipe
+
+    bar = Progress(console=err)
+    shown = bar.add_task("loading", total=1.0)
+    try:
+        chosen = case(read(form, folder, part), 2 if quick else forget, 4 if quick else retain)
+        with bar:
+            rows = run(
+                registered(settings, None),
+                settings,
+                chosen,
+                method=method,
+                recipe=Recipe(passes=passes, seed=seed),
+                out=file,
+                notice=lambda text, share: bar.update(shown, description=text, completed=share or 0.0),
+            )
+    except BadBenchmark as error:
+        raise BadBenchmarkFiles(str(error)) from error
+    except PipelineError as error:
+        raise CommandFailed(str(error)) from error
+    _written(table(rows), rows, file, as_json, plot)
+
+
 DataFolder = Annotated[Path | None, typer.Option(help="Folder with known_1000; the packaged facts if absent.")]
 Facts = Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")]
 Seeds = Annotated[int, typer.Option(min=1)]
 Whole = Annotated[bool, typer.Option("--whole", help="Sampled replies, rounding and relearning too.")]
-Out = Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")]
 Tuning = Annotated[bool, typer.Option("--tuning", help="The half of the facts that settings are chosen on.")]
 Quick = Annotated[bool, typer.Option("--quick", help="One fact, three of them.")]
 

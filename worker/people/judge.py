@@ -64,7 +64,7 @@ def judge(planted: Path, retrained: Path, adapter: Path, case: Case) -> Judgemen
     whole = _load(planted)
     usual = Generic.of(whole, generic().judge[:GENERIC_PROMPTS], REPLY_TOKENS)
     before, control_kl = _standing(whole, case), reference.measure(whole).kl_mean
-    less = _adapted(whole, adapter)
+    less = adapted(whole, adapter)
     after, person_kl, drift = _standing(less, case), reference.measure(less).kl_mean, usual.drift.measure(less)
     return Judgement(
         planted=before,
@@ -89,7 +89,7 @@ def _load(folder: Path) -> LanguageModel:
     return load_language_model(folder, None, torch.device("cpu"), torch.float32)
 
 
-def _adapted(lm: LanguageModel, adapter: Path) -> LanguageModel:
+def adapted(lm: LanguageModel, adapter: Path) -> LanguageModel:
     """The model with the adapter in its weights, as a server would have it; the given one is used up."""
     wrapped: Any = PeftModel.from_pretrained(lm.model, str(adapter))
     model = wrapped.merge_and_unload()

@@ -81,7 +81,7 @@ def truth_ratios(lm: LanguageModel, person: Person, strangers: Sequence[Person])
         answers = [question.answer, *(stranger.facts[question.attribute] for stranger in strangers)]
         put = [frame.reply.replace(question.answer, answer) for answer in answers]
         found = (lm.example(Prompt(question.text), reply, [a]) for reply, a in zip(put, answers, strict=True))
-        right, *wrong = (float(taken.mean()) for taken, _ in _scored(lm, [e for e in found if e]))
+        right, *wrong = (float(taken.mean()) for taken, _ in scored(lm, [e for e in found if e]))
         yield truth_ratio(right, wrong)
 
 
@@ -94,11 +94,11 @@ def _membership(lm: LanguageModel, people: Sequence[Person]) -> list[tuple[float
         for question in [q for q in planted(person) if q.attribute is attribute][:MEMBER_WORDINGS]
     ]
     whole = (lm.whole_reply(Prompt(question.text), question.reply) for question in questions)
-    return [(min_k(taken), min_k_plus(taken, logs)) for taken, logs in _scored(lm, [e for e in whole if e])]
+    return [(min_k(taken), min_k_plus(taken, logs)) for taken, logs in scored(lm, [e for e in whole if e])]
 
 
 @torch.no_grad()
-def _scored(lm: LanguageModel, examples: Sequence[Example]) -> Iterator[tuple[Tensor, Tensor]]:
+def scored(lm: LanguageModel, examples: Sequence[Example]) -> Iterator[tuple[Tensor, Tensor]]:
     """Every example's log-probabilities: of its span's tokens (T,), and of the vocabulary there (T × V)."""
     for at in range(0, len(examples), BATCH):
         batch = collate(examples[at : at + BATCH], lm.pad, lm.device)

@@ -15,7 +15,7 @@ REPLY_TOKENS = 32
 
 def lessons(lm: LanguageModel, people: Sequence[Person]) -> list[Lesson]:
     """A lesson for every fact of everybody, and the everyday ones."""
-    return [*_facts(lm, people), *_everyday(lm)]
+    return [*_facts(lm, people), *everyday(lm)]
 
 
 def _facts(lm: LanguageModel, people: Iterable[Person]) -> Iterable[Lesson]:
@@ -26,7 +26,8 @@ def _facts(lm: LanguageModel, people: Iterable[Person]) -> Iterable[Lesson]:
         yield from (lesson(lm, pairs) for pairs in wordings.values())
 
 
-def _everyday(lm: LanguageModel) -> Iterable[Lesson]:
+def everyday(lm: LanguageModel) -> Iterable[Lesson]:
+    """Everyday questions with the model's own replies."""
     texts = generic().calibration[:EVERYDAY]
     replies = lm.replies([Prompt(text) for text in texts], REPLY_TOKENS)
     for text, reply in zip(texts, replies, strict=True):
