@@ -1,6 +1,7 @@
 """The database: engine, read and write transactions, and its migrations; SQLite and PostgreSQL alike."""
 
 import select
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +12,32 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DisconnectionError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.folders import make_private
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+# How long one waits for a lock; and how long a process may hold one and do nothing, because it was stopped or has
+# vanished with its machine, until the server rolls its transaction back.
+PATIENCE_SECONDS = 10.0
+# The database is away, busy, read-only, or gave up on a transaction: to be tried again later.
+AWAY = (OperationalError, InternalError, InterfaceError)
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a 202 is a promise: the commit must be on disk
-    "PRAGMA busy_timeout=10000",
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # deleted rows are overwritten with zeros
 )
+# Of a server that no packet reaches any more: noticed within seconds, not hours. An address may say otherwise.
+_CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 OLDEST_SECONDS = 300  # of a connection to PostgreSQL: what stands in between may drop one that is idle for longer
 
 
@@ -90,11 +103,28 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """A transaction that holds the write lock from its start (SQLite), so that what it reads stays true."""
         if self.sqlite:
-            with self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
+            with self._in_turn(), Session(self._writing, expire_on_commit=False) as session, session.begin():
                 yield session
         else:
             with Session(self._writing, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Whoever waits for their turn too long is told so, as one is who waits for another process's lock."""
+        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
+            raise OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def writable(self) -> bool:
+        """Whether a server lets anybody write: a standby does not, nor one that was set to read only."""
+        if self.sqlite:
+            return True
+        with self.read() as session:
+            return bool(session.scalar(text("SHOW transaction_read_only")) == "off")
 
     def migrated(self) -> bool:
         """Whether the schema is the one that this code was written for, or a later one: migrations only add."""
@@ -120,7 +150,7 @@ def _sqlite(url: str, pool: int) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # keeps the driver from beginning transactions by itself
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"PRAGMA busy_timeout={PATIENCE_SECONDS * 1000:.0f}"):
             connection.execute(pragma).close()
 
     @event.listens_for(engine, "begin")
@@ -131,10 +161,17 @@ def _sqlite(url: str, pool: int) -> Engine:
 
 
 def _postgres(url: str, pool: int) -> Engine:
-    """An engine that survives a restarted server and never waits for a connection for ever."""
-    engine = create_engine(
-        url, hide_parameters=True, pool_size=pool, pool_recycle=OLDEST_SECONDS, connect_args={"connect_timeout": 5}
-    )
+    """An engine that survives a restarted server, and waits for ever neither for it nor for another process's lock."""
+    told = {name: value for name, value in _CONNECTION.items() if name not in make_url(url).query}
+    engine = create_engine(url, hide_parameters=True, pool_size=pool, pool_recycle=OLDEST_SECONDS, connect_args=told)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        milliseconds = round(PATIENCE_SECONDS * 1000)
+        connection.autocommit = True
+        for limit in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(f"SET {limit} = {milliseconds}")
+        connection.autocommit = False
 
     @event.listens_for(engine, "checkout")
     def _checkout(connection: Any, _record: Any, _proxy: Any) -> None:

@@ -13,11 +13,10 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Row, bindparam, select, update
-from sqlalchemy.exc import OperationalError
 
 from app import audit, clock
 from app.access import Caller, Scope
-from app.database import Database
+from app.database import AWAY, Database
 from app.errors import KeyNotFound
 from app.models import ApiKey
 from app.sealing import Sealer
@@ -121,7 +120,7 @@ class Keys:
         try:
             with self._database.write() as session:
                 session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
-        except OperationalError:  # busy or full: no reason to turn a caller away
+        except AWAY:  # or full: no reason to turn a caller away
             _log.warning("the use of a key was not noted")
 
     def _hash(self, key_id: str, secret: str) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
+from app.database import AWAY
 from app.errors import (
     BlankAnswer,
     DatabaseUnavailable,
@@ -99,7 +100,7 @@ def install(app: FastAPI, answer: Answer, count: Callable[[Request], object]) ->
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _counting(on_http, count))
     app.add_exception_handler(RequestValidationError, _counting(_on_invalid, count))
-    for lost in (OperationalError, InterfaceError, ProgrammingError, PoolTimeout):
+    for lost in (*AWAY, ProgrammingError, PoolTimeout):
         app.add_exception_handler(lost, on_database)
 
 

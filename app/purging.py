@@ -8,11 +8,10 @@ from uuid import uuid4
 
 import structlog
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import OperationalError
 
 from app import audit, clock, duties
 from app.certificates import Certificates
-from app.database import Database
+from app.database import AWAY, Database
 from app.errors import ArtefactMissing, KeyNotAtHand, StoreUnavailable
 from app.masterkeys import MasterKeys
 from app.models import Artefact, Certificate, Deletion, Outcome, Status
@@ -76,7 +75,7 @@ class Purger:
             self._certificates.of(row)
         except ArtefactMissing:
             _log.error("an adapter is not in the store", deletion_id=row.id)
-        except (StoreUnavailable, KeyNotAtHand, OperationalError) as error:
+        except (StoreUnavailable, KeyNotAtHand, *AWAY) as error:
             _log.warning("no certificates can be issued now", reason=type(error).__name__)
             return False
         except Exception:

@@ -10,10 +10,9 @@ from typing import Protocol
 from uuid import uuid4
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
 from app import clock, idempotency
-from app.database import Database
+from app.database import AWAY, Database
 from app.duties import held, take
 from app.errors import RingFailed
 from app.leases import Leases
@@ -132,7 +131,7 @@ class ChoreThread:
             try:
                 self._chore.sweep()
                 pause = self._chore.pause(self._seconds)
-            except OperationalError:
+            except AWAY:
                 _log.warning("the database does not answer")
             except Exception:
                 # The boundary of a chore that must outlive any single fault; the next round tries again.

@@ -7,9 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 from opentelemetry.trace import SpanKind
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app import clock, tracing
+from app.database import AWAY
 from app.errors import KeyNotAtHand, LeaseLost, NoDiskSpace, RunCanceled, RunStopped, SealBroken, StoreUnavailable
 from app.leases import Claim, Leases
 from app.models import Stage
@@ -142,7 +142,7 @@ def _patiently(action: Callable[[], _T]) -> _T:
     for pause in PATIENCE:
         try:
             return action()
-        except (OperationalError, InterfaceError, StoreUnavailable) as error:
+        except (*AWAY, StoreUnavailable) as error:
             _log.warning("the database or the store does not answer", reason=type(error).__name__)
             time.sleep(pause)
     return action()

@@ -18,8 +18,8 @@ _OK = "ok"
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=problems())
-def get_health() -> Health:
-    """Answers as long as the process does; asks nothing of others."""
+async def get_health() -> Health:
+    """Answers as long as the process does; asks nothing of others, nor for one of the threads that wait for them."""
     return Health()
 
 
@@ -67,7 +67,9 @@ def get_problem(
 
 def _database(services: Services) -> str:
     try:
-        return _OK if services.database.migrated() else "its schema is not this version's: run `r2f migrate`"
+        if not services.database.migrated():
+            return "its schema is not this version's: run `r2f migrate`"
+        return _OK if services.database.writable() else "it takes no writes"
     except SQLAlchemyError:
         return "it does not answer"
 
