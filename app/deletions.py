@@ -71,8 +71,7 @@ class Deletions:
         if key is None:
             with self._database.write() as session:
                 return Accepted(self._insert(session, caller, request, clock.now()), created=True)
-        key_hash = self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{caller.actor}\x00{key}")
-        body_hash = idempotency.fingerprint(self._sealer, request)
+        key_hash, body_hash = self._hashes(caller, request, key)
         with self._gate.hold(key_hash):
             while True:  # once, unless the key was found taken and is dropped for its age before it is looked up
                 accepted = self._new(caller, request, key_hash, body_hash) or self._known(caller, key_hash, body_hash)
@@ -91,6 +90,15 @@ class Deletions:
                 raise _Taken
             return Accepted(row, created=True)
         return None
+
+    def known(self, caller: Caller, request: DeletionRequest, key: str | None) -> Accepted | None:
+        """The deletion that an Idempotency-Key stands for; raises IdempotencyKeyReused if the body differs."""
+        return None if key is None else self._known(caller, *self._hashes(caller, request, key))
+
+    def _hashes(self, caller: Caller, request: DeletionRequest, key: str) -> tuple[str, str]:
+        """Keyed hashes of the key, which is this caller's own, and of the body."""
+        key_hash = self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{caller.actor}\x00{key}")
+        return key_hash, idempotency.fingerprint(self._sealer, request)
 
     def _known(self, caller: Caller, key_hash: str, body_hash: str) -> Accepted | None:
         """The deletion that a key stands for."""

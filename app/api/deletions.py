@@ -64,9 +64,15 @@ def submit_deletion(
     after: BackgroundTasks,
 ) -> Response:
     """Accept what must go. The same `Idempotency-Key` and body stand for one deletion, however often they are sent."""
-    model = services.registry.for_deletion(body.model, body.options.sketch_rank)
-    check_lengths(body, model, services.settings)
-    accepted = services.deletions.submit(caller, body, key)
+    try:
+        model = services.registry.for_deletion(body.model, body.options.sketch_rank)
+        check_lengths(body, model, services.settings)
+        accepted = services.deletions.submit(caller, body, key)
+    except errors.Problem:  # what was accepted once is so still, whatever has changed since
+        known = services.deletions.known(caller, body, key)
+        if known is None:
+            raise
+        accepted = known
     if accepted.created:
         after.add_task(services.bell.ring_if_it_can, accepted.row.id, accepted.row.model)
     headers = {"Location": f"/deletions/{accepted.row.id}", "Retry-After": POLL_SECONDS}

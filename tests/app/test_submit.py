@@ -9,6 +9,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
 from app import clock
+from app.api import deletions as submitting
+from app.errors import PromptTooLong
 from app.models import AuditEvent, Deletion, IdempotencyKey
 from tests.conftest import CANARY, FRANCE, NAME, wired
 
@@ -218,6 +220,28 @@ def test_a_key_whose_time_is_over_is_free_again(client: TestClient):
     again = client.post("/deletions", json=FRANCE | {"reference": "x"}, headers={"Idempotency-Key": "abc"})
     assert again.json() == other.json()
     assert (count(client, Deletion), count(client, IdempotencyKey)) == (2, 1)
+
+
+def test_a_key_gets_its_receipt_again_whatever_would_refuse_the_request_by_now(client: TestClient, monkeypatch):
+    webhook = client.post("/webhooks", json={"url": "https://example.org/told"}).json()
+    body, key = {**FRANCE, "callback_url": webhook["url"]}, {"Idempotency-Key": "abc"}
+    first = client.post("/deletions", json=body, headers=key)
+    assert first.status_code == 202
+    client.delete(f"/webhooks/{webhook['id']}").raise_for_status()
+    again = client.post("/deletions", json=body, headers=key)
+    assert (again.status_code, again.json()) == (202, first.json())
+    other = client.post("/deletions", json={**body, "reference": "x"}, headers=key)
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
+    assert client.post("/deletions", json=body).json()["type"] == "/problems/unknown-callback"
+    assert client.post("/deletions", json=body, headers={"Idempotency-Key": "new"}).status_code == 422
+
+    def longer(*_: object) -> None:
+        raise PromptTooLong("The tokenizer is there by now, and counts more of them.")
+
+    monkeypatch.setattr(submitting, "check_lengths", longer)
+    assert client.post("/deletions", json=body, headers=key).json() == first.json()
+    assert client.post("/deletions", json=FRANCE).json()["type"] == "/problems/prompt-too-long"
+    assert count(client, Deletion) == 1
 
 
 @pytest.mark.parametrize("key", ["", '"', '"a', "a b", "x" * 256, '""', "caf\u00e9".encode(), '" "'])
