@@ -150,3 +150,7 @@ def test_every_answer_tells_browsers_to_take_care(client: TestClient, path: str)
     assert headers["referrer-policy"] in ("no-referrer", "same-origin")
     assert headers["cache-control"] == "no-store"
     assert "strict-transport-security" not in headers
+
+
+def test_over_tls_browsers_are_told_to_stay_there(client: TestClient):
+    assert "max-age=31536000" in client.get("https://127.0.0.1:8000/healthz").headers["strict-transport-security"]

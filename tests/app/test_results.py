@@ -4,13 +4,19 @@ import base64
 import hashlib
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from app.models import AuditEvent
+from app import clock
+from app.access import LOCAL
+from app.deletions import _get, _move
+from app.errors import NotInReview
+from app.models import AuditEvent, Outcome
 from app.report import VerdictKind
+from app.transitions import Event
 from tests.conftest import FRANCE, FakePipeline, wired, worker_on
 
 
@@ -138,3 +144,20 @@ def test_a_file_lost_from_the_store_is_a_problem(client: TestClient, done):
         path.unlink()
     answer = client.get(f"{done}/adapter")
     assert (answer.status_code, answer.json()["type"]) == (500, "/problems/artefact-missing")
+
+
+def test_of_two_decisions_at_once_the_second_sees_the_first(client: TestClient):
+    services = wired(client)
+    deletion_id = client.post("/deletions", json=FRANCE).json()["id"]
+    worker_on(services, FakePipeline(VerdictKind.MISSED)).runner.work()
+    with ThreadPoolExecutor(1) as pool:
+        with services.database.write() as session:
+            row = _get(session, LOCAL, deletion_id, lock=True)
+            _move(row, Event.APPROVE, clock.now(), NotInReview())
+            row.outcome, row.approved = Outcome.FORGOTTEN, True
+            rejecting = pool.submit(client.post, f"/deletions/{deletion_id}/reject")
+            with pytest.raises(TimeoutError):
+                rejecting.result(timeout=0.5)  # it waits
+        answer = rejecting.result()
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-in-review")
+    assert client.get(f"/deletions/{deletion_id}/adapter").status_code == 200

@@ -17,11 +17,13 @@ from pydantic import SecretStr
 from sqlalchemy import select, text, update
 
 from app import audit_check, clock, rotation
+from app.access import LOCAL
 from app.errors import KeyNotAtHand
 from app.masterkeys import MasterKeys, load_master_keys, read_key_file, remove_drafts, replace_key_file
 from app.models import Deletion, KeyEpoch, Secret
 from app.records import open_records
 from app.rotation import NotRotatable, Rotation
+from app.schemas import DeletionRequest
 from app.sealing import LocalSealer
 from app.services import Services
 from app.settings import Settings
@@ -278,3 +280,25 @@ def test_a_cluster_that_names_no_new_key_is_told_what_to_do(client, settings):
     with pytest.raises(NotRotatable, match="is not at hand"):
         rotate(stranger)
     assert client.post("/deletions", json=REQUEST).status_code == 202
+
+
+def test_a_request_that_is_being_accepted_is_rotated_with_the_rest(services: Services, settings: Settings):
+    request, new = DeletionRequest.model_validate(REQUEST), with_new_key(settings)
+    services.deletions.submit(LOCAL, request)  # there is a first epoch
+    with ThreadPoolExecutor(1) as pool:
+        with services.database.write() as session:
+            accepted = services.deletions._insert(session, LOCAL, request, clock.now())  # wrapped by the old key
+            if services.database.sqlite:  # one writer at a time: nothing could begin meanwhile
+                rotating = None
+            else:
+                rotating = pool.submit(rotate, new)
+                with pytest.raises(TimeoutError):
+                    rotating.result(timeout=1.0)  # it waits
+        done = rotating.result() if rotating else rotate(new)
+    assert len(done.emptied) == 1
+    late = open_records(after(new))
+    with late.database.read() as session:
+        row = session.get_one(Deletion, accepted.id)
+    assert row.wrapped_key is not None
+    assert late.sealer.open(row.wrapped_key, row.id, "payload", row.sealed_payload)
+    late.database.close()
