@@ -71,18 +71,17 @@ class Deletions:
         if key is None:
             with self._database.write() as session:
                 return Accepted(self._insert(session, caller, request, clock.now()), created=True)
-        key_hash, body_hash = self._hashes(caller, request, key)
-        with self._gate.hold(key_hash):
+        with self._gate.hold(self._key_hash(caller, key)):
             while True:  # once, unless the key was found taken and is dropped for its age before it is looked up
-                accepted = self._new(caller, request, key_hash, body_hash) or self._known(caller, key_hash, body_hash)
-                if accepted is not None:
+                if accepted := self._new(caller, request, key) or self.known(caller, request, key):
                     return accepted
 
-    def _new(self, caller: Caller, request: DeletionRequest, key_hash: str, body_hash: str) -> Accepted | None:
+    def _new(self, caller: Caller, request: DeletionRequest, key: str) -> Accepted | None:
         """A deletion that was made for a key that stood for none; None, with nothing written, if it did.
 
         New keys are the rule, so that one statement serves them and a repeated one pays for it.
         """
+        key_hash, body_hash = self._key_hash(caller, key), idempotency.fingerprint(self._sealer, request)
         with suppress(_Taken), self._database.write() as session:
             now = clock.now()
             row = self._insert(session, caller, request, now)
@@ -91,23 +90,19 @@ class Deletions:
             return Accepted(row, created=True)
         return None
 
-    def known(self, caller: Caller, request: DeletionRequest, key: str | None) -> Accepted | None:
+    def known(self, caller: Caller, request: DeletionRequest, key: str) -> Accepted | None:
         """The deletion that an Idempotency-Key stands for; raises IdempotencyKeyReused if the body differs."""
-        return None if key is None else self._known(caller, *self._hashes(caller, request, key))
-
-    def _hashes(self, caller: Caller, request: DeletionRequest, key: str) -> tuple[str, str]:
-        """Keyed hashes of the key, which is this caller's own, and of the body."""
-        key_hash = self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{caller.actor}\x00{key}")
-        return key_hash, idempotency.fingerprint(self._sealer, request)
-
-    def _known(self, caller: Caller, key_hash: str, body_hash: str) -> Accepted | None:
-        """The deletion that a key stands for."""
+        body_hash = idempotency.fingerprint(self._sealer, request)
         with self._database.read() as session:
-            known = idempotency.find(session, caller.tenant, key_hash, body_hash)
+            known = idempotency.find(session, caller.tenant, self._key_hash(caller, key), body_hash)
             if known is None:
                 return None
             tracing.note(deletion_id=known)
             return Accepted(_get(session, caller, known), created=False)
+
+    def _key_hash(self, caller: Caller, key: str) -> str:
+        """What a key is looked up by: it is the own one of whoever sent it."""
+        return self._sealer.fingerprint("idempotency key", f"{caller.tenant}\x00{caller.actor}\x00{key}")
 
     def _insert(self, session: Session, caller: Caller, request: DeletionRequest, now: datetime) -> Deletion:
         """Write a queued deletion with its content sealed."""

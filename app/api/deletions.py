@@ -69,7 +69,7 @@ def submit_deletion(
         check_lengths(body, model, services.settings)
         accepted = services.deletions.submit(caller, body, key)
     except errors.Problem:  # what was accepted once is so still, whatever has changed since
-        known = services.deletions.known(caller, body, key)
+        known = services.deletions.known(caller, body, key) if key else None
         if known is None:
             raise
         accepted = known

@@ -1,122 +1,24 @@
 """`r2f bench`."""
 
-import json
-import sys
 from collections.abc import Callable, Collection
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
+from app.commands import bench_public
+from app.commands.bench_files import BadBenchmarkFiles, Out, find_benchmarks, write
 from app.commands.connection import Json
-from app.commands.console import err, exit_codes, out
+from app.commands.console import err, exit_codes
 from app.methods import Method
-from app.supervisor import CommandFailed
 
 if TYPE_CHECKING:
     from benchmarks.measures import Row
 
 app = typer.Typer(help="Benchmarks; they come with the source, not with the package.", no_args_is_help=True)
-SHOWN = 3
-Out = Annotated[Path, typer.Option("--out", help="A line of JSON for each unit; what is in it is kept.")]
-
-
-class BadBenchmarkFiles(CommandFailed):
-    """The files are not in the benchmark's public format."""
-
-    code = 2
-
-
-def find_benchmarks() -> None:
-    """Make the folder `benchmarks` of the source importable; raise CommandFailed where there is none."""
-    source = Path(__file__).resolve().parents[2]
-    if not (source / "benchmarks" / "readers").is_dir():
-        raise CommandFailed("Benchmarks come with the source: run this from a clone, installed with --editable.")
-    if str(source) not in sys.path:
-        sys.path.insert(0, str(source))
-
-
-@app.command("read")
-@exit_codes()
-def read_benchmark(
-    form: Annotated[str, typer.Argument(help="tofu, rwku, wmdp, muse, waterdrum, lume, knowundo or blur.")],
-    folder: Annotated[Path, typer.Argument(help="Folder with the files, as they are published.")],
-    part: Annotated[str | None, typer.Option(help="TOFU's split, RWKU's target or WMDP's domain.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Read a public benchmark's files, and show what must go, what must stay and what is asked."""
-    find_benchmarks()
-    from benchmarks.readers import BadBenchmark, read
-
-    try:
-        made = read(form, folder, part)
-    except BadBenchmark as error:
-        raise BadBenchmarkFiles(str(error)) from error
-    if as_json:
-        sys.stdout.write(json.dumps(asdict(made)) + "\n")
-        return
-    table = Table("", "items", "the first of them", title=made.name, title_justify="left")
-    for title, items in (("must go", made.forget), ("must stay", made.retain), ("is asked", made.questions)):
-        shown = "\n".join(f"{item.prompt} → {item.answer or '—'}" for item in items[:SHOWN])
-        table.add_row(title, str(len(items)), Text(shown))
-    for title, texts in (("texts that must go", made.passages), ("texts that must stay", made.retained_passages)):
-        table.add_row(title, str(len(texts)), Text("\n".join(text[:200] for text in texts[:1])))
-    out.print(table)
-    if made.taught:
-        out.print("A model must be fine-tuned on it before there is anything to forget.")
-
-
-@app.command("taught")
-@exit_codes()
-def taught(
-    form: Annotated[str, typer.Argument(help="tofu, lume or knowundo.")],
-    folder: Annotated[Path, typer.Argument(help="Folder with the files, as they are published.")],
-    part: Annotated[str | None, typer.Option(help="TOFU's split.")] = None,
-    forget: Annotated[int, typer.Option(min=1, max=16, help="Questions whose answers must go, in one request.")] = 8,
-    retain: Annotated[int, typer.Option(min=2, max=128, help="Questions whose answers must stay.")] = 24,
-    method: Annotated[Method, typer.Option(help="What computes the adapter.")] = Method.R2F,
-    passes: Annotated[int, typer.Option(min=1, help="Times that each answer is taught.")] = 20,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    file: Out = Path("taught.jsonl"),
-    quick: Annotated[bool, typer.Option("--quick", help="Two questions to forget, four to keep.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Teach a model a public benchmark, delete some of it, and judge beside a model that was never taught that."""
-    find_benchmarks()
-    from app.preflight import need_worker_packages, registered, settings_of
-
-    settings = settings_of()
-    need_worker_packages()
-    from benchmarks.readers import BadBenchmark, read
-    from benchmarks.taught import case, plot, run, table
-    from worker.errors import PipelineError
-    from worker.people.planting import Recipe
-
-    bar = Progress(console=err)
-    shown = bar.add_task("loading", total=1.0)
-    try:
-        chosen = case(read(form, folder, part), 2 if quick else forget, 4 if quick else retain)
-        with bar:
-            rows = run(
-                registered(settings, None),
-                settings,
-                chosen,
-                method=method,
-                recipe=Recipe(passes=passes, seed=seed),
-                out=file,
-                notice=lambda text, share: bar.update(shown, description=text, completed=share or 0.0),
-            )
-    except BadBenchmark as error:
-        raise BadBenchmarkFiles(str(error)) from error
-    except PipelineError as error:
-        raise CommandFailed(str(error)) from error
-    _written(table(rows), rows, file, as_json, plot)
-
+app.add_typer(bench_public.app)
 
 DataFolder = Annotated[Path | None, typer.Option(help="Folder with known_1000; the packaged facts if absent.")]
 Facts = Annotated[int, typer.Option(min=1, help="Known facts that are forgotten, one at a time.")]
@@ -321,25 +223,4 @@ def _run(
             )
     except BadData as error:
         raise BadBenchmarkFiles(str(error)) from error
-    _written(table(rows), rows, file, as_json, picture)
-
-
-def _written(
-    table: str,
-    rows: "list[Row]",
-    beside: Path,
-    as_json: bool,
-    picture: Callable[["list[Row]", Path], None] | None = None,
-) -> None:
-    """Print a table, or its rows as JSON, and keep it beside them with its picture and what made it."""
-    from benchmarks.plots import plot
-    from benchmarks.provenance import provenance
-
-    drawn = beside.with_suffix(".png")
-    (picture or plot)(rows, drawn)
-    words = "\n\n".join((table, f"![What the table says, drawn]({drawn.name})", provenance()))
-    beside.with_suffix(".md").write_text(words + "\n", encoding="utf-8")
-    if as_json:
-        sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        out.print(table, markup=False, soft_wrap=True)
+    write(table(rows), rows, file, as_json, picture)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.commands import bench
+from app.commands import bench_files
 from benchmarks import ablations, decoding
 from benchmarks.cases import Case
 from benchmarks.facts import BadData, facts
@@ -141,7 +141,7 @@ def test_a_table_says_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_are_printed_as_json_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows: list[Row] = [{"fact": 0, "seed": 0, "method": "r2f", "success": 1.0}]
-    bench._written("| a table |", rows, tmp_path / "rows.jsonl", as_json=True)
+    bench_files.write("| a table |", rows, tmp_path / "rows.jsonl", as_json=True)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
     assert (tmp_path / "rows.md").read_text().startswith("| a table |")
     assert (tmp_path / "rows.png").stat().st_size > 0
