@@ -123,18 +123,18 @@ def run(
     notice: Notice,
 ) -> list[Row]:
     """Teach, delete and judge what is not in the file yet; the rows of all that is."""
-    rows = read_rows(out)
-    done = {row["method"] for row in rows}
+    said = read_rows(out)
+    done = {row["method"] for row in said if row["fact"] is None}
+    rows = [row for row in said if row["method"] in done]
+    if rows != said:  # interrupted among a model's rows, the last of which sums it up
+        out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def add(model: str, lm: LanguageModel, usual: DriftBatch | None = None, **more: object) -> None:
         notice(f"asking the model: {model}", None)
-        for row in standing(lm, chosen):
+        drift = {"kl": usual.measure(lm).kl_mean} if usual else {}
+        for row in (*standing(lm, chosen), {"fact": None, **more, **drift}):
             rows.append({"method": model, **row})
             append(out, rows[-1])
-        drift = usual.measure(lm) if usual else None
-        last = {"method": model, "fact": None, **more} | ({"kl": drift.kl_mean} if drift else {})
-        rows.append(last)
-        append(out, last)
 
     if "never taught" not in done:
         folder = taught(served, settings, (*chosen.named, *chosen.retain), recipe, "never taught", notice)

@@ -118,3 +118,8 @@ def test_a_run_to_its_end_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     said.clear()
     assert again() == [json.loads(line) for line in out.read_text().splitlines()]
     assert not said  # all of it was there
+
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(lines[:2]))  # interrupted among the first model's rows
+    assert [row["method"] for row in again()] == [row["method"] for row in rows]
+    assert out.read_text().count("\n") == len(lines)
