@@ -21,7 +21,7 @@ class Config:
     max_rounds: int = 8
     factor: float = 15.0  # how far one round takes p(answer) down
     depth: float = 1e-4  # p(answer) at which a view counts as forgotten while searching
-    kl_budget: float = 0.02  # mean KL on drift prompts at which the path stops, nats
+    kl_budget: float = 0.02  # mean KL on drift prompts that the path may not exceed, nats
     neighbour_tokens: int = 16  # of a neighbour's reply in the curvature
     reply_tokens: int = 32  # new tokens of a reply that is searched for the answer
     audit: bool = True  # compare the decoded gradient with the exact one

@@ -2,9 +2,11 @@
 
 One big step leaves the linear regime: replies degenerate and generic KL rises. So every round takes the gradient at the
 model as adapted so far, decodes and preconditions it, and goes as far along it as takes p(answer) down by a fixed
-factor. Views whose reply still leaks the answer join in.
+factor, or into half of what is left of the utility budget. Where one view of many lags behind, the rest of its way is
+for the next round, along a gradient that the others have all but left. Views whose reply still leaks join in.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,10 @@ from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
 from worker.r2f.linearise import Linearisation
-from worker.r2f.search import first_step, search_step
+from worker.r2f.search import PROGRESS, Trial, first_step, search_step
+
+SHORTER = 3  # times that a step which costs too much is made shorter
+RISE = 1.1  # of the largest p(answer): a view that lags may move about, not come back
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Walker:
     adaptation: Adaptation
 
     def advance(self, update: Update, views: Forgetting) -> tuple[Update, Step] | None:
-        """One round from an update; None where it would not lower p(answer) within the utility budget."""
+        """One round from an update; None where it does not lower p(answer) enough within the utility budget."""
         started = time.perf_counter()
         self.adaptation.use(update)
         at = self.linearise(views)
@@ -67,15 +72,38 @@ class Walker:
             self.adaptation.use(plus(update, direction, step))
             return views.measure(self.lm)
 
-        first = first_step(at, direction, goal)
-        trial, forwards = search_step(measure, first, worst, goal)
-        further = plus(update, direction, trial.step)
-        self.adaptation.use(further)
-        kl = self.drift.measure(self.lm).kl_mean
-        if kl > self.config.kl_budget or trial.worst >= worst:
+        trial, forwards = search_step(measure, first_step(at, direction, goal), at.answer, goal)
+        self.adaptation.use(plus(update, direction, trial.step))
+        kl, worth = self.drift.measure(self.lm).kl_mean, trial.worst < worst or _gained(trial, at.answer)
+        if worth and kl > self.config.kl_budget:
+            trial, kl, tries = self._shortened(update, measure, trial, kl)
+            forwards, worth = forwards + tries, _gained(trial, at.answer)
+        if not (worth and kl <= self.config.kl_budget):
             return None
-        mean, seconds = float(trial.answer.mean()), time.perf_counter() - started
-        return further, Step(trial.step, trial.worst, mean, kl, forwards, seconds)
+        seconds = time.perf_counter() - started
+        return plus(update, direction, trial.step), Step(trial.step, trial.worst, trial.mean, kl, forwards, seconds)
+
+    def _shortened(
+        self, update: Update, measure: Callable[[float], Tensor], trial: Trial, kl: float
+    ) -> tuple[Trial, float, int]:
+        """A step that leads into half of what is left of the budget, its drift, and the forward passes it took.
+
+        The root of the drift grows with the way, as long as that goes on in one direction; if it does not, the drift of
+        the last try may still be too large.
+        """
+        self.adaptation.use(update)
+        spent, tries = self.drift.measure(self.lm).kl_mean, 0
+        aim = (spent + self.config.kl_budget) / 2  # the rest is for the rounds to come
+        while spent < self.config.kl_budget < kl and tries < SHORTER:
+            step = trial.step * (math.sqrt(aim) - math.sqrt(spent)) / (math.sqrt(kl) - math.sqrt(spent))
+            trial, tries = Trial(step, measure(step)), tries + 1
+            kl = self.drift.measure(self.lm).kl_mean
+        return trial, kl, tries
+
+
+def _gained(trial: Trial, before: Tensor) -> bool:
+    """Whether a step that does not bring the largest p(answer) down is worth it: the mean has fallen, nothing risen."""
+    return trial.mean <= PROGRESS * float(before.mean()) and trial.worst <= RISE * float(before.max())
 
 
 def walk(

@@ -11,12 +11,13 @@ from worker.r2f.linearise import Linearisation
 from worker.r2f.lowrank import LowRank
 
 MAX_TRIES = 5  # forward passes of one step search
-PROGRESS = 0.8  # of the largest p(answer) that must be left for a step to count that does not reach its goal
+PROGRESS = 0.8  # of p(answer) that may be left at most where a step counts without reaching its goal
+LAGGING = 0.5  # of the mean p(answer): where no more is left, a largest one without progress is a view's that lags
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A step that was tried, and the largest p(answer) after it."""
+    """A step that was tried, and p(answer) of every view after it."""
 
     step: float
     answer: Tensor
@@ -25,20 +26,26 @@ class Trial:
     def worst(self) -> float:
         return float(self.answer.max())
 
+    @property
+    def mean(self) -> float:
+        return float(self.answer.mean())
 
-def search_step(measure: Callable[[float], Tensor], first: float, start: float, goal: float) -> tuple[Trial, int]:
+
+def search_step(measure: Callable[[float], Tensor], first: float, before: Tensor, goal: float) -> tuple[Trial, int]:
     """Find a step after which the largest p(answer) lies in [goal / 10, 1.2 · goal], by secants in log p.
 
     Args:
         measure: p(answer) of every view for a step.
         first: the step to try first.
-        start: the largest p(answer) without a step.
+        before: p(answer) of every view without a step.
         goal: the largest p(answer) wanted.
 
     Returns:
-        The accepted trial (the deepest of those tried, when none reached the goal) and the number of forward passes. A
-        search ends early where a longer step leaves more than a shorter one did.
+        The accepted trial and the number of forward passes; when none reached the goal, the deepest of those tried.
+        A search ends early where a longer step leaves more than a shorter one did; and where the mean has halved while
+        the largest has hardly fallen: what would move that view takes the others, and everything else, much too far.
     """
+    start = float(before.max())
     low, high = (0.0, math.log(start)), None
     wanted, step = math.log(goal / 2), first
     trials: list[Trial] = []
@@ -50,6 +57,8 @@ def search_step(measure: Callable[[float], Tensor], first: float, start: float, 
         best = min(trials, key=lambda t: t.worst)
         if trial.worst > goal and best is not trial and best.step < step and best.worst <= PROGRESS * start:
             return best, len(trials)  # the way has bent: the rest of it is for the next round, along a new gradient
+        if high is None and trial.worst > PROGRESS * start and trial.mean <= LAGGING * float(before.mean()):
+            return trial, len(trials)
         here = (step, math.log(max(trial.worst, 1e-30)))
         if trial.worst > goal:
             low = here

@@ -11,33 +11,58 @@ from worker.r2f.losses import softened
 from worker.r2f.lowrank import LowRank
 from worker.r2f.search import MAX_TRIES, first_step, search_step
 
+NINE = torch.tensor([0.9])
+
 
 def test_a_log_linear_answer_is_hit_by_the_second_secant() -> None:
-    trial, forwards = search_step(lambda step: torch.tensor([0.9 * math.exp(-step), 0.1]) ** 1.0, 0.3, 0.9, 0.11)
+    trial, forwards = search_step(
+        lambda step: torch.tensor([0.9 * math.exp(-step), 0.1]) ** 1.0, 0.3, torch.tensor([0.9, 0.1]), 0.11
+    )
     assert 0.011 <= trial.worst <= 0.132
     assert forwards <= 4
 
 
 def test_a_first_step_that_goes_too_far_is_taken_back() -> None:
-    trial, _ = search_step(lambda step: torch.tensor([0.9 * math.exp(-5 * step)]), 3.0, 0.9, 0.09)
+    trial, _ = search_step(lambda step: torch.tensor([0.9 * math.exp(-5 * step)]), 3.0, NINE, 0.09)
     assert 0.009 <= trial.worst <= 0.108
     assert trial.step < 1.0
 
 
 def test_an_answer_that_no_step_moves_ends_the_search_without_claiming_success() -> None:
-    trial, forwards = search_step(lambda step: torch.tensor([0.9]), 1.0, 0.9, 0.09)
+    trial, forwards = search_step(lambda step: torch.tensor([0.9]), 1.0, NINE, 0.09)
     assert trial.worst > 0.09 * 1.2
     assert forwards == MAX_TRIES
 
 
 def test_a_search_ends_where_the_way_bends() -> None:
     left = {1.0: 0.4, 4.0: 0.5}
-    trial, forwards = search_step(lambda step: torch.tensor([left[step]]), 1.0, 0.9, 0.01)
+    trial, forwards = search_step(lambda step: torch.tensor([left[step]]), 1.0, NINE, 0.01)
     assert (trial.step, forwards) == (1.0, 2)
 
 
+def test_a_search_ends_where_one_view_lags_behind_the_others() -> None:
+    trial, forwards = search_step(lambda step: torch.tensor([0.89, *[0.3 / step] * 3]), 1.0, NINE.expand(4), 0.09)
+    assert (trial.step, forwards) == (1.0, 1)
+    trial, forwards = search_step(
+        lambda step: torch.tensor([0.89 / step, *[0.8 / step] * 3]), 1.0, NINE.expand(4), 0.09
+    )
+    assert trial.worst <= 0.108  # together they go on
+    assert forwards > 1
+
+
+def test_a_lagging_view_does_not_hide_a_better_step() -> None:
+    bent = {1.0: [0.4] * 4, 4.0: [0.85, 0.01, 0.01, 0.01]}
+    trial, _ = search_step(lambda step: torch.tensor(bent[step]), 1.0, NINE.expand(4), 0.01)
+    assert trial.step == 1.0
+    passed = {1.0: [1e-4] * 4}  # too far, but there: the way back must not end at a view that lags
+    trial, _ = search_step(
+        lambda step: torch.tensor(passed.get(step, [0.85, 0.01, 0.01, 0.01])), 1.0, NINE.expand(4), 0.06
+    )
+    assert trial.step == 1.0
+
+
 def test_a_bend_before_there_is_progress_does_not_end_the_search() -> None:
-    trial, forwards = search_step(lambda step: torch.tensor([0.88 if step < 2 else 0.89 / step]), 1.0, 0.9, 0.09)
+    trial, forwards = search_step(lambda step: torch.tensor([0.88 if step < 2 else 0.89 / step]), 1.0, NINE, 0.09)
     assert trial.worst <= 0.108
     assert forwards > 2
 
