@@ -151,8 +151,12 @@ def _loss(lm: LanguageModel, batch: Sequence[_Prepared], common: Tensor, keep: i
 
 
 def _fast(lm: LanguageModel) -> torch.autocast:
-    """Products in bfloat16 take half the time on a CPU that has them; weights and sums stay in float32."""
-    return torch.autocast(lm.device.type, torch.bfloat16)
+    """Products in bfloat16 take half the time on a CPU that has them, and six times as long on one that has not.
+
+    Weights and sums stay in float32.
+    """
+    there = lm.device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return torch.autocast(lm.device.type, torch.bfloat16, enabled=there)
 
 
 def _forward(lm: LanguageModel, embeds: Tensor, mask: Tensor, places: Tensor) -> Tensor:

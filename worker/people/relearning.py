@@ -9,7 +9,7 @@ from worker.people.phrasings import Question, requested
 from worker.people.planting import Lesson, Recipe, lesson, plant
 from worker.r2f.language import LanguageModel
 
-RECIPE = Recipe(passes=8, batch=8, rate=1e-4, frozen=0.5)
+RECIPE = Recipe(passes=12, batch=8, rate=3e-4, frozen=0.5)  # teaches a model that never knew them most of it
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from tests.worker.r2f.conftest import FAMILIES, tiny
 from worker.people.packing import ids, layout, opening
-from worker.people.planting import Lesson, Recipe, plant
+from worker.people.planting import Lesson, Recipe, _fast, plant
 from worker.r2f.examples import Example, collate
 from worker.r2f.forward import span_logits
 from worker.r2f.language import LanguageModel
@@ -103,3 +103,14 @@ def test_layers_are_back_in_place_when_teaching_is_interrupted(lm: LanguageModel
         plant(lm, [Lesson((EXAMPLES[0],))], Recipe(passes=2, frozen=1 / 3), interrupt)
     assert len(lm.model.base_model.layers) == 3
     assert not any(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("named", "there"), [({"avx512_bf16": True}, True), ({"avx2": True, "amx_bf16": False}, False)]
+)
+def test_products_are_in_bfloat16_only_where_the_cpu_has_it(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, named: dict[str, bool], there: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: named)
+    with _fast(lm):
+        assert ((torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16) is there
