@@ -71,8 +71,9 @@ def prepare(loaded: Loaded, request: DeletionRequest, seed: int, roundings: Sequ
     answered = tuple(view for view, _ in told)
     base = replace(exam.base, held_out=tuple(reply for _, reply in told), generic=())
     exam = replace(exam, held_out=answered, generic=(), base=base)
+    lm, said = loaded.lm, [reply.text for reply in base.held_out]
     rounded = {
-        name: which_answered(loaded, answered, quantised(loaded.lm.model, loaded.lm.sites, {}, QUANTISERS[name]))
+        name: which_answered(loaded, answered, quantised(lm.model, lm.sites, {}, QUANTISERS[name]), guesses=said)
         for name in roundings
     }
     return Case(config, tuple(_targets(request)), known, kept, exam, answered, rounded)
@@ -82,10 +83,19 @@ def _targets(request: DeletionRequest) -> list[PromptTarget | PassageTarget]:
     return [target for target in request.targets if not isinstance(target, AboutTarget)]
 
 
-def which_answered(loaded: Loaded, views: Sequence[View], *contexts: AbstractContextManager[object]) -> list[bool]:
-    """Which views are answered inside some contexts."""
+def which_answered(
+    loaded: Loaded,
+    views: Sequence[View],
+    *contexts: AbstractContextManager[object],
+    guesses: Sequence[str] | None = None,
+) -> list[bool]:
+    """Which views are answered inside some contexts.
+
+    Args:
+        guesses: what their replies may well be, which saves time and changes nothing.
+    """
     with ExitStack() as stack:
         for context in contexts:
             stack.enter_context(context)
-        replies = loaded.lm.replies([view.prompt for view in views], TOKENS)
+        replies = loaded.lm.replies([view.prompt for view in views], TOKENS, guesses=guesses)
     return [holds(reply, view.answers) for view, reply in zip(views, replies, strict=True)]

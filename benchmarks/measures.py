@@ -23,7 +23,7 @@ from worker.r2f.knowledge import Knowledge
 from worker.r2f.linearise import Linearisation
 from worker.r2f.quantisation import QUANTISERS, quantised
 from worker.r2f.relearning import Attack, relearn
-from worker.r2f.text import holds
+from worker.r2f.text import degenerate, holds
 from worker.r2f.views import View
 
 SAMPLES = 4  # sampled replies to each view
@@ -46,15 +46,26 @@ def walked(
     Args:
         whole: sampled replies, rounding and relearning too, which take most of the time.
     """
-    started = time.perf_counter()
     try:
-        path = pipeline.unlearn(loaded, curvature, known, linearise, config, lambda stage, fraction: None)
+        update, row = computed(loaded, curvature, known, linearise, config)
     except NoStep:
         return {"failed": "NoStep"}
-    update, _ = pipeline.shrink(loaded, curvature, path, config)
-    row: Row = {"seconds": time.perf_counter() - started, "rounds": len(path.steps)}
     row |= judged(loaded, case, update)
     return row | lasting(loaded, case, update) if whole else row
+
+
+def computed(
+    loaded: Loaded,
+    curvature: Curvature,
+    known: Knowledge,
+    linearise: Callable[[Forgetting], Linearisation],
+    config: Config,
+) -> tuple[Update, Row]:
+    """R2F's update along some gradients, compressed, with its seconds and rounds; raises NoStep."""
+    started = time.perf_counter()
+    path = pipeline.unlearn(loaded, curvature, known, linearise, config, lambda stage, fraction: None)
+    update, _ = pipeline.shrink(loaded, curvature, path, config)
+    return update, {"seconds": time.perf_counter() - started, "rounds": len(path.steps)}
 
 
 def lasting(
@@ -78,7 +89,8 @@ def judged(
         with torch.no_grad():
             alike = identity(drift.reference, span_logits(lm.model, drift.batch).log_softmax(-1))
     pairs = zip(case.exam.base.held_out, after.held_out, strict=True)
-    success = [not now.hit for before, now in pairs if before.hit]
+    known = [(before, now) for before, now in pairs if before.hit]
+    success = [not now.hit for _, now in known]
     near = [now.hit for base, now in zip(case.exam.base.neighbours, after.neighbours, strict=True) if base.hit]
     return {
         "success": mean(success),
@@ -88,6 +100,8 @@ def judged(
         "kl": after.drift.kl_mean,
         "agreement": after.drift.agreement,
         "similarity": alike.similarity,
+        "degenerate": mean([degenerate(now.text) for _, now in known]),
+        "degenerate_before": mean([degenerate(before.text) for before, _ in known]),
     }
 
 
@@ -108,13 +122,17 @@ def sampled(
 
 
 def rounded(
-    loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
+    loaded: Loaded,
+    case: Case,
+    update: Update,
+    intervention: Callable[[], AbstractContextManager[object]] = ExitStack,
+    guesses: Sequence[str] | None = None,
 ) -> Row:
     """Forgetting after the merged weights are rounded, of the views that the rounded base model answers."""
     row: Row = {}
     for name, before in case.rounded.items():
         weights = quantised(loaded.lm.model, loaded.lm.sites, update, QUANTISERS[name])
-        said = which_answered(loaded, case.views, weights, intervention())
+        said = which_answered(loaded, case.views, weights, intervention(), guesses=guesses)
         row[f"success_{name}"] = mean([not now for base, now in zip(before, said, strict=True) if base])
     return row
 
@@ -127,14 +145,21 @@ def relearned(loaded: Loaded, case: Case, update: Update) -> Row:
     }
 
 
-def attacked(loaded: Loaded, views: Sequence[View], update: Update, examples: Sequence[Example]) -> float | None:
+def attacked(
+    loaded: Loaded,
+    views: Sequence[View],
+    update: Update,
+    examples: Sequence[Example],
+    attack: Attack = ATTACK,
+    guesses: Sequence[str] | None = None,
+) -> float | None:
     """The share of views that are answered after fine-tuning on examples."""
     if not examples:
         return None
-    again = relearn(loaded.lm, update, examples, ATTACK)
+    again = relearn(loaded.lm, update, examples, attack)
     with Adaptation(loaded.lm.model, loaded.lm.sites) as adaptation:
         adaptation.use(again)
-        return mean(which_answered(loaded, views))
+        return mean(which_answered(loaded, views, guesses=guesses))
 
 
 def mean(values: Sequence[bool | float]) -> float | None:

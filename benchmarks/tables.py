@@ -20,6 +20,7 @@ COLUMNS = {
     "success_q4_1": "Q4_1",
     "rap": "RAP",
     "benign": "benign",
+    "degenerate": "degenerate",
     "seconds": "seconds",
 }
 

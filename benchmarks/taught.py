@@ -1,6 +1,6 @@
 """A public benchmark run to its end: taught to a model, deleted, and judged beside a model that was never taught it.
 
-    r2f bench taught tofu FOLDER [--part forget01] [--forget 8] [--retain 24] [--method r2f] [--out FILE.jsonl]
+    r2f bench taught tofu FOLDER [--part forget01] [--forget 8] [--first 0] [--retain 24] [--out FILE.jsonl]
     r2f bench taught tofu FOLDER --quick
 
 Two models are fine-tuned from the served one, of one recipe and seed: one on what must go and what must stay, one on
@@ -78,15 +78,15 @@ class Case:
     questions: tuple[Item, ...]  # of what must go, with paraphrased and wrong answers where there are some
 
 
-def case(benchmark: Benchmark, forget: int, retain: int) -> Case:
-    """The first items of a benchmark that something can be asked of.
+def case(benchmark: Benchmark, forget: int, retain: int, first: int = 0) -> Case:
+    """Items of a benchmark that something can be asked of; of what must go, those from the first wanted on.
 
     Raises:
         BadBenchmark: it needs no teaching, or has no items with answers.
     """
     if not benchmark.taught:
         raise BadBenchmark(f"{benchmark.name} cannot be taught: it is asked of models as they are.")
-    gone = tuple(islice((item for item in benchmark.forget if words(item)), forget))
+    gone = tuple(islice((item for item in benchmark.forget if words(item)), first, first + forget))
     stays = tuple(islice((item for item in benchmark.retain if words(item)), retain))
     if not gone or len(stays) < 2:
         raise BadBenchmark(f"{benchmark.name} has too few questions with answers that say something new.")

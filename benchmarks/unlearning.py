@@ -61,6 +61,13 @@ def compare(
         progress=progress,
         roundings=ROUNDINGS if whole else (),
     )
+    return add_controls(loaded, requests, rows, controls, out)
+
+
+def add_controls(
+    loaded: Loaded, requests: Sequence[DeletionRequest], rows: list[Row], controls: int, out: Path
+) -> list[Row]:
+    """The rows, with what the attack teaches of so many facts that the model never knew."""
     unknown = [int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN]
     taught = {row["fact"] for row in rows if row["method"] == CONTROL}
     for number in unknown[:controls]:

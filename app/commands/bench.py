@@ -130,6 +130,25 @@ def sequential(
     _run("sequential", work, table, data, file, tuning=tuning, as_json=as_json, picture=plot)
 
 
+@app.command("lasting")
+@exit_codes()
+def lasting(
+    data: DataFolder = None,
+    facts: Facts = 60,
+    controls: Annotated[int, typer.Option(min=0, help="Unknown facts that are taught, to judge relearning.")] = 8,
+    file: Out = Path("lasting.jsonl"),
+    tuning: Tuning = False,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """See whether forgetting lasts: rounded weights, relearning; and what a negated or amplified adapter tells."""
+    find_benchmarks()
+    from benchmarks.lasting import compare, plot, table
+
+    work = partial(compare, wanted=1 if quick else facts, controls=0 if quick else controls)
+    _run("lasting", work, table, data, file, tuning=tuning, as_json=as_json, picture=plot)
+
+
 @app.command("transfer")
 @exit_codes()
 def transfer(

@@ -58,6 +58,7 @@ def taught(
     folder: Annotated[Path, typer.Argument(help="Folder with the files, as they are published.")],
     part: Annotated[str | None, typer.Option(help="TOFU's split.")] = None,
     forget: Annotated[int, typer.Option(min=1, max=16, help="Questions whose answers must go, in one request.")] = 8,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first of them.")] = 0,
     retain: Annotated[int, typer.Option(min=2, max=128, help="Questions whose answers must stay.")] = 24,
     method: Annotated[Method, typer.Option(help="What computes the adapter.")] = Method.R2F,
     passes: Annotated[int, typer.Option(min=1, help="Times that each answer is taught.")] = 20,
@@ -80,7 +81,7 @@ def taught(
     bar = Progress(console=err)
     shown = bar.add_task("loading", total=1.0)
     try:
-        chosen = case(read(form, folder, part), 2 if quick else forget, 4 if quick else retain)
+        chosen = case(read(form, folder, part), 2 if quick else forget, 4 if quick else retain, first)
         with bar:
             rows = run(
                 registered(settings, None),

@@ -44,6 +44,8 @@ def test_every_second_of_what_must_stay_is_named_in_the_request() -> None:
     asked = Item("Who is number 0?", "Person0", paraphrases=("It is Person0.",), wrong=("It is Person9.",))
     chosen = case(Benchmark("B", items[:1], items[1:], (asked,), taught=True), forget=4, retain=4)
     assert chosen == Case(items[:1], (items[1], items[3]), (items[2], items[4]), (asked,))
+    later = case(Benchmark("B", items[:3], items[3:], (asked,), taught=True), forget=1, retain=2, first=1)
+    assert later == Case(items[1:2], items[3:4], items[4:5], ())
 
 
 @pytest.mark.parametrize(

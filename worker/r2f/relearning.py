@@ -23,14 +23,17 @@ class Attack:
     rank: int = 8
     rate: float = 1e-3
     steps: int = 5
+    chunk: int | None = None  # examples of a step, in turn; all if absent
     seed: int = 0
 
 
 def relearn(lm: LanguageModel, update: Update, examples: Sequence[Example], attack: Attack) -> Update:
     """The update after fine-tuning on examples with it in force: both together."""
-    batch = collate(examples, lm.pad, lm.device, lm.opening)
+    size = attack.chunk or len(examples)
 
     def objective(step: int) -> Tensor:
+        chosen = [examples[(step * size + n) % len(examples)] for n in range(size)]
+        batch = collate(chosen, lm.pad, lm.device, lm.opening)
         logs = span_logits(lm.model, batch).log_softmax(-1).gather(-1, batch.tokens[:, None]).squeeze(-1)
         return -(batch.weights * logs).sum()
 

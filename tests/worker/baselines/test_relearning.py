@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from app.methods import Method
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Task, Unlearned
+from worker.r2f import relearning
 from worker.r2f.adaptation import Adaptation, Update
+from worker.r2f.examples import Batch, Example
 from worker.r2f.relearning import Attack, relearn
 
 
@@ -39,3 +42,17 @@ def test_an_attack_is_fixed_by_its_seed_and_starts_from_the_update(task: Task) -
         torch.testing.assert_close(none[name].left @ none[name].right, part.left @ part.right)
     once, again = (relearn(task.lm, start, task.forget, Attack(steps=2)) for _ in range(2))
     assert all(torch.equal(part.left, again[name].left) for name, part in once.items())
+
+
+def test_an_attack_takes_its_examples_in_turn(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+    three = task.retain[:3]
+    real = relearning.collate
+
+    def spying(examples: list[Example], *more: object) -> Batch:
+        seen.append([three.index(example) for example in examples])
+        return real(examples, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(relearning, "collate", spying)
+    relearn(task.lm, {}, three, Attack(steps=3, chunk=2))
+    assert seen == [[0, 1], [2, 0], [1, 2]]
