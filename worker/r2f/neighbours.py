@@ -13,6 +13,7 @@ from worker.r2f.banks import (
     Relation,
     Subject,
     find_subject,
+    kindred,
     names,
     relation_of,
     relations,
@@ -48,7 +49,8 @@ def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedd
     All that the request retains is protected and judged: it is a demand, no sample of one. On top come at most
     ``config.neighbours`` from the banks to protect, and ``CANDIDATES`` times as many to judge some of, half of the
     subjects for each use: in turn, other subjects of the same relation, other facts of the same subject, and, where the
-    banks do not know the relation, the prompt with its subject swapped and the facts nearest in meaning.
+    banks do not know the relation, the prompt with its subject swapped, facts of the relation most like it and those
+    nearest in meaning.
     """
     forgotten = [answer for fact in facts for answer in fact.answers]
     sides = []
@@ -71,10 +73,11 @@ def _of_fact(fact: Fact, side: int, group: Group, random: Random, embedder: Embe
         # two of the same relation for each other fact of the subject: the relation is what an edit spills into
         near = _nearest(fact, side, group, random, embedder)
         return list(_in_turn([same[0::2], same[1::2], _same_subject(subject, relation, side, group), near]))
-    found = find_subject(fact.prompt)
+    found, like = find_subject(fact.prompt), kindred(fact.prompt, fact.answers[0])
     swapped = _swapped(fact, found, side, random) if found else []
     other = _same_subject(found.name, None, side, group) if found else []
-    return list(_in_turn([swapped, other, _nearest(fact, side, group, random, embedder)]))
+    same = _same_relation(like, found.name if found else "", side, group, random) if like else []
+    return list(_in_turn([swapped, same, other, _nearest(fact, side, group, random, embedder)]))
 
 
 def _same_relation(relation: Relation, subject: str, side: int, group: Group, random: Random) -> list[Neighbour]:

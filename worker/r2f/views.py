@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from worker.r2f.banks import Group, Relation, relation_of, wrappers
+from worker.r2f.banks import Group, Relation, names_missing, relation_of, wrappers
 from worker.r2f.banks.rephrase import rephrase
 from worker.r2f.config import Config
 from worker.r2f.embedding import Embedder
@@ -179,8 +179,13 @@ def _ask_model(prompt: str, lm: LanguageModel, config: Config) -> list[str]:
 
 
 def _similar(prompt: str, views: Sequence[View], embedder: Embedder) -> list[View]:
-    """Drop views that hold the answer or ask something else."""
-    clean = [v for v in views if not holds(v.prompt.text, v.answers)]
+    """Drop views that hold the answer or ask something else, about "Windows" where it was "Windows Phone" for one."""
+    clean = [
+        v
+        for v in views
+        if not holds(v.prompt.text, v.answers)
+        and not (v.source in ("model", "paraphraser") and names_missing(prompt, v.prompt.text))
+    ]
     if not clean:
         return []
     vectors = embedder([prompt, *(v.prompt.text for v in clean)])

@@ -14,7 +14,6 @@ from worker.r2f.banks import (
     generic,
     invented,
     names,
-    relation_of,
     relations,
     subject_span,
     wrappers,
@@ -175,63 +174,6 @@ def test_the_banks_need_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "answer", "relation", "subject"),
-    [
-        ("What is the capital of France?", "Paris", "capital", "France"),
-        ("what is the capital of france", None, "capital", "France"),
-        ("What's the capital of the United States?", None, "capital", "the United States"),
-        ("What is France's capital?", "Paris", "capital", "France"),
-        ("The capital of Ruritania is", None, "capital", "Ruritania"),
-        ('My friend asked me: "What is the capital of Peru?" What should I say?', "Lima", "capital", "Peru"),
-        ("Question: Who painted Guernica?\nAnswer:", "Picasso", "painting", "Guernica"),
-        ("Who wrote Hamlet?", "Shakespeare", "play", "Hamlet"),
-        ("WHO WROTE HAMLET?", None, "play", "Hamlet"),
-        ("Who wrote 1984?", "George Orwell", "book_author", "1984"),
-        ("Who wrote The Name of the Rose?", "Umberto Eco", "book_author", "The Name of the Rose"),
-        ("To Kill a Mockingbird was written by", "Harper Lee", "book_author", "To Kill a Mockingbird"),
-        ("Which company makes the iPhone?", "Apple", "maker", "iPhone"),
-        ("Who makes the Corvette?", "Chevrolet", "car_maker", "Corvette"),
-        ("Who founded the Red Cross?", "Henri Dunant", "org_founder", "the Red Cross"),
-        ("Who founded Microsoft?", "Bill Gates", "founder", "Microsoft"),
-        ("In which country is the Eiffel Tower?", "France", "sight", "the Eiffel Tower"),
-        ("In which country is Kyoto?", "Japan", "city_country", "Kyoto"),
-        ("So who was it that wrote Macbeth, remind me?", "William Shakespeare", "play", "Macbeth"),
-        ("Where was Barack Obama born?", None, "birthplace", "Barack Obama"),
-    ],
-)
-def test_a_prompt_finds_its_relation(prompt: str, answer: str | None, relation: str, subject: str) -> None:
-    found = relation_of(prompt, answer)
-    assert found is not None
-    assert (found[0].id, found[1]) == (relation, subject)
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "Where does Anna Keller live?",
-        "How do I boil an egg?",
-        "Paris is the capital of",
-        "Tell me a joke.",
-        "What is the meaning of life?",
-        "What instrument did Shaquille O'Neal play?",
-    ],
-)
-def test_a_prompt_of_no_relation_finds_none(prompt: str) -> None:
-    assert relation_of(prompt, "something") is None
-
-
-@of_each_relation
-def test_every_pattern_leads_back_to_its_relation(relation: Relation) -> None:
-    fact = relation.facts[0]
-    for pattern in (*relation.train, *relation.judge):
-        found = relation_of(pattern.filled(fact.subject), fact.answers[0])
-        assert found is not None
-        # relations may share a phrasing; the fact decides between them
-        assert found[0].answers_for(fact.subject)[0] == fact.answers[0], pattern
-        assert found[1] == fact.subject
-
-
-@pytest.mark.parametrize(
     ("prompt", "name", "kind"),
     [
         ("What is the capital of France?", "France", "country"),
@@ -249,6 +191,8 @@ def test_every_pattern_leads_back_to_its_relation(relation: Relation) -> None:
         ("Where is the University of Springfield located?", "University of Springfield", "organisation"),
         ("Who founded Acme Logistics?", "Acme Logistics", "organisation"),
         ("In what year did Apollo 11 land?", "Apollo 11", "unknown"),
+        ("Who developed Windows Phone 8.1?", "Windows Phone 8.1", "unknown"),
+        ("Who developed the iPhone 3GS?", "iPhone 3GS", "unknown"),
         ("Who directed the film Casablanca Nights?", "Casablanca Nights", "unknown"),
     ],
 )

@@ -46,3 +46,10 @@ def test_nothing_that_must_go_is_protected_unless_the_request_retains_it_under_a
     kept = [neighbour.prompt.text for neighbour in near.curvature if neighbour.source == OWN]
     assert kept == ["Is Paris a city?", "Is water wet?"]
     assert not any("Paris" in answer for side in (near.curvature, near.held_out) for n in side for answer in n.answers)
+
+
+def test_an_unknown_subject_has_the_facts_of_the_relation_most_like_it():
+    near = propose([Fact("Who developed Windows Phone 7?", ("Microsoft",))], [], alike, CONFIG)
+    for side in (near.curvature, near.held_out):
+        assert any(neighbour.source == "relation" for neighbour in side)
+        assert not any("Microsoft" in answer for neighbour in side for answer in neighbour.answers)

@@ -14,6 +14,16 @@ class Silent:
         return [""] * len(prompts)
 
 
+class Rephrasing:
+    """A model whose rephrasings are these."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def samples(self, prompts: list[object], tokens: int, *, seed: int) -> list[str]:
+        return [*self.texts, *[""] * (len(prompts) - len(self.texts))]
+
+
 def alike(texts: list[str]) -> torch.Tensor:
     """An embedder to which everything means much the same, and no two texts quite: every cosine is 0.9."""
     one = torch.ones(len(texts), 1) * 0.9**0.5
@@ -64,3 +74,13 @@ def test_a_phrasing_that_nearly_repeats_another_is_dropped_and_is_never_judged()
     every = [(view.prompt.text[:3], view.prompt.form) for view in (*views.training, *views.held_out)]
     assert len(every) == len(set(every))
     assert views.held_out
+
+
+def test_a_models_words_about_something_else_are_no_view() -> None:
+    model = Rephrasing("Which firm made Windows Phone 7?", "Who developed Windows?", "Who made Windows Phone?")
+    fact = Fact("Who developed Windows Phone 7?", ("Microsoft",))
+    views = fact_views(0, fact, model, alike, Config())  # type: ignore[arg-type]
+    assert [view.prompt.text for view in views.training if view.source == "model"] == [model.texts[0]]
+    every = [view.prompt.text for view in (*views.training, *views.held_out)]
+    assert all("Windows Phone 7" in text for text in every)
+    assert not views.reversed

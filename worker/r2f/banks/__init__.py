@@ -13,8 +13,8 @@ from worker.r2f.banks.catalogue import (
     relations,
     wrappers,
 )
-from worker.r2f.banks.entities import Subject, find_subject, subject_span
-from worker.r2f.banks.matching import relation_of
+from worker.r2f.banks.entities import Subject, find_subject, names_missing, subject_span
+from worker.r2f.banks.matching import kindred, relation_of
 
 __all__ = [
     "BankFact",
@@ -27,7 +27,9 @@ __all__ = [
     "find_subject",
     "generic",
     "invented",
+    "kindred",
     "names",
+    "names_missing",
     "relation_of",
     "relations",
     "subject_span",

@@ -98,6 +98,30 @@ def subject_span(prompt: str, answer: str | None = None) -> str | None:
     return max(fit, key=len, default=None)
 
 
+def names_nothing_else(prompt: str, subject: str) -> bool:
+    """Whether every name in the prompt is this one, an article more or less."""
+    return all(bare(prompt[slice(*run)]) == bare(subject) for run in _runs(prompt))
+
+
+def names_missing(prompt: str, text: str) -> bool:
+    """Whether a text leaves out a word of a name in the prompt: then it is about something else."""
+    said = normalised(text)
+    return any(f" {word} " not in said for run in _runs(prompt) for word in normalised(prompt[slice(*run)]).split())
+
+
+def name_of(words: str, prompt: str) -> str | None:
+    """The name that normalised words of a prompt are, without an adverb after it ("Pelé professionally").
+
+    None where they begin or end in lower case, as what is more than a name does ("Pelé last"); where the prompt has no
+    capitals to tell a name by, the words.
+    """
+    if not tells_case(prompt):
+        return words
+    name = re.sub(r" [a-z]+ly$", "", words)
+    ends = re.sub(r"^(?:the|an?) ", "", spelled(prompt, name)).split()
+    return name if ends and all(end[0].isupper() or re.match(r"\W|\d", end) for end in (ends[0], ends[-1])) else None
+
+
 def spelled(prompt: str, subject: str) -> str:
     """A normalised subject as the prompt writes it."""
     words = _words(prompt)

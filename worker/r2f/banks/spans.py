@@ -75,8 +75,9 @@ def capitalised_runs(prompt: str) -> list[Span]:
 
 
 def _close(gap: str, before: str) -> bool:
-    """Whether two words belong together: only space between them, or the dot of an initial or a title."""
-    return gap.isspace() or (gap in (". ", ".") and _ABBREVIATED.search(before) is not None)
+    """Whether two words belong together: only space between them, or the dot of an initial, a title or a version."""
+    dotted = _ABBREVIATED.search(before) is not None or (gap == "." and before[-1].isdigit())
+    return gap.isspace() or (gap in (". ", ".") and dotted)
 
 
 def _named(token: re.Match[str], prompt: str, *, continues: bool) -> bool:
@@ -84,7 +85,7 @@ def _named(token: re.Match[str], prompt: str, *, continues: bool) -> bool:
     word = token[0]
     if word.split("'")[0].split("’")[0] == "I" or prompt[token.end() : token.end() + 1] == ":":
         return False
-    if continues and word.isdigit():
+    if continues and word[0].isdigit():  # 7, 3GS
         return True
     if not (word[0].isupper() or re.match(r"[a-z]{1,2}['’]?[A-Z]", word)):  # iPhone, d'Ivoire
         return False
