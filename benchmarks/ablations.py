@@ -57,6 +57,7 @@ VARIANTS = {
     "one leap": Variant({"max_rounds": 1, "factor": 1e9}),
     "rounds by 3": Variant({"factor": 3.0, "max_rounds": 16}),
     "rounds by 100": Variant({"factor": 100.0}),
+    "no mending": Variant({"mends": 0}),
     "depth 1e-2": Variant({"depth": 1e-2}),
     "depth 1e-3": Variant({"depth": 1e-3}),
     "depth 1e-5": Variant({"depth": 1e-5, "max_rounds": 12}),
@@ -113,7 +114,8 @@ def _unit(loaded: Loaded, case: Case, variant: Variant, whole: bool) -> Row:
         near = neighbour_curvature(loaded.lm, case.kept.examples, config.neighbour_rank, config.seed)
         curvature = loaded.curvature.plus(near, config.neighbour_weight)
     linearise = Linearise(loaded.lm, loaded.decoder, config)
-    return walked(loaded, case, curvature, known, linearise, config, whole=whole)
+    kept = replace(case.kept, curvature=curvature)
+    return walked(loaded, case, kept, known, linearise, config, whole=whole)
 
 
 def fewer(known: Knowledge, views: int) -> Knowledge:

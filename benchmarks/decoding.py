@@ -11,7 +11,6 @@ for another rank the same filter, which has no rank in its shape.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,10 +25,9 @@ from worker.loading import Loaded
 from worker.r2f.config import Config
 from worker.r2f.decoder import Decoder, assemble, depth_of, spectrum
 from worker.r2f.decoder_training import cut, ridge
-from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import Sketch
 from worker.r2f.language import LanguageModel
-from worker.r2f.linearise import Decode, Linearisation, Linearise
+from worker.r2f.linearise import Decode, Linearise
 from worker.r2f.lowrank import LowRank
 from worker.r2f.regression import Regressions, train_regressions
 from worker.r2f.sites import Site
@@ -50,7 +48,7 @@ WAYS = (
 AT_RANDOM = WAYS[:4]
 QUICK = ("lora_two_sided", "decoder", "exact")
 RIDGE_RANDOM = 0.06  # the λ that METHOD's trials found best at random factors
-EXACT_RANK = 64
+EXACT_RANK = 64  # of the whole gradient; the adapter's rank leaves far less
 LAYERS = 12  # of the proxy of the regression
 
 
@@ -75,7 +73,7 @@ def compare(
         if way == "regression" and int(rank) not in trained:
             trained[int(rank)] = _regressions(loaded.lm, int(rank))
         linearise = linearising(way, loaded, config, trained.get(int(rank)))
-        return walked(loaded, case, case.kept.curvature, case.known, linearise, config, whole=whole)
+        return walked(loaded, case, case.kept, case.known, linearise, config, whole=whole)
 
     units = [f"{way}@{rank}" for rank in ranks for way in ways]
     return run(
@@ -99,13 +97,11 @@ def _regressions(lm: LanguageModel, rank: int) -> Regressions:
     )
 
 
-def linearising(
-    way: str, loaded: Loaded, config: Config, regressions: Regressions | None
-) -> Callable[[Forgetting], Linearisation]:
+def linearising(way: str, loaded: Loaded, config: Config, regressions: Regressions | None) -> Linearise:
     """A way's first-order view of the model."""
     lm = loaded.lm
     if way == "exact":
-        return partial(_exact, ExactGradient(lm))
+        return ExactGradient(lm, EXACT_RANK)
     if way == "regression":
         assert regressions is not None
         factors = {site.name: regressions.factors(site) for site in lm.sites}
@@ -120,12 +116,6 @@ def linearising(
         "decoder": loaded.decoder,
     }
     return Linearise(lm, decode[way], config, align=way not in ("lora_one_sided", "lora_two_sided", "ridge_random"))
-
-
-def _exact(gradient: ExactGradient, views: Forgetting) -> Linearisation:
-    """The whole gradient, of which the adapter's rank leaves far less than is kept here."""
-    found = gradient(views)
-    return replace(found, gradient={name: part.truncated(EXACT_RANK) for name, part in found.gradient.items()})
 
 
 def _one_sided(sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[str, LowRank]:

@@ -112,7 +112,7 @@ def measured(loaded: Loaded, case: Case, requests: Sequence[DeletionRequest]) ->
     lm = loaded.lm
     try:
         linearise = Linearise(lm, loaded.decoder, case.config)
-        update, row = computed(loaded, case.kept.curvature, case.known, linearise, case.config)
+        update, row = computed(loaded, case.kept, case.known, linearise, case.config)
     except NoStep:
         return {"failed": "NoStep"}
     row |= judged(loaded, case, update)

@@ -13,18 +13,17 @@ from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.config import Config
-from worker.r2f.curvature import Curvature
 from worker.r2f.evaluate import sit_exam
 from worker.r2f.examples import Example
-from worker.r2f.forgetting import Forgetting
 from worker.r2f.forward import span_logits
 from worker.r2f.identity import identity
 from worker.r2f.knowledge import Knowledge
-from worker.r2f.linearise import Linearisation
+from worker.r2f.linearise import Linearise
 from worker.r2f.quantisation import QUANTISERS, quantised
 from worker.r2f.relearning import Attack, relearn
 from worker.r2f.text import degenerate, holds
 from worker.r2f.views import View
+from worker.unlearning import Protection
 
 SAMPLES = 4  # sampled replies to each view
 ATTACK = Attack()
@@ -34,9 +33,9 @@ Row = dict[str, object]
 def walked(
     loaded: Loaded,
     case: Case,
-    curvature: Curvature,
+    kept: Protection,
     known: Knowledge,
-    linearise: Callable[[Forgetting], Linearisation],
+    linearise: Linearise,
     config: Config,
     *,
     whole: bool,
@@ -47,7 +46,7 @@ def walked(
         whole: sampled replies, rounding and relearning too, which take most of the time.
     """
     try:
-        update, row = computed(loaded, curvature, known, linearise, config)
+        update, row = computed(loaded, kept, known, linearise, config)
     except NoStep:
         return {"failed": "NoStep"}
     row |= judged(loaded, case, update)
@@ -56,16 +55,20 @@ def walked(
 
 def computed(
     loaded: Loaded,
-    curvature: Curvature,
+    kept: Protection,
     known: Knowledge,
-    linearise: Callable[[Forgetting], Linearisation],
+    linearise: Linearise,
     config: Config,
 ) -> tuple[Update, Row]:
-    """R2F's update along some gradients, compressed, with its seconds and rounds; raises NoStep."""
+    """R2F's update along some gradients, compressed, with its seconds, rounds and mends; raises NoStep."""
     started = time.perf_counter()
-    path = pipeline.unlearn(loaded, curvature, known, linearise, config, lambda stage, fraction: None)
-    update, _ = pipeline.shrink(loaded, curvature, path, config)
-    return update, {"seconds": time.perf_counter() - started, "rounds": len(path.steps)}
+    path = pipeline.unlearn(loaded, kept, known, linearise, config, lambda stage, fraction: None)
+    update, _ = pipeline.shrink(loaded, kept.curvature, path, config)
+    return update, {
+        "seconds": time.perf_counter() - started,
+        "rounds": len(path.steps),
+        "mends": len(path.mends),
+    }
 
 
 def lasting(

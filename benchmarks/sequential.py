@@ -163,7 +163,7 @@ def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: st
         search = replace(loaded.search_drift, drift=loaded.search_drift.drift.here(lm))
         at = replace(loaded, search_drift=search)
         linearise = Linearise(lm, loaded.decoder, config)
-        path = pipeline.unlearn(at, case.kept.curvature, case.known, linearise, config, lambda stage, share: None)
+        path = pipeline.unlearn(at, case.kept, case.known, linearise, config, lambda stage, share: None)
         small, _ = pipeline.shrink(at, case.kept.curvature, path, config)
     parts = [below.update, small] if below.update else [small]
     composed = compose(parts, lm.sites, loaded.curvature, config.damping, below.rank)

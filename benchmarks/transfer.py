@@ -115,7 +115,7 @@ def compare(
         config = replace(case.config, sketch_rank=rank)
         decode = Decoder(decoders[unit].weights) if unit in decoders else Decoder(_nothing())
         linearise = Linearise(loaded.lm, decode, config)
-        return walked(loaded, case, case.kept.curvature, case.known, linearise, config, whole=False)
+        return walked(loaded, case, case.kept, case.known, linearise, config, whole=False)
 
     run(
         loaded,

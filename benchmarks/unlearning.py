@@ -105,7 +105,7 @@ def _forget(
         return None
 
     if unlearner is None:
-        walked = pipeline.unlearn(loaded, kept.curvature, known, Linearise(lm, loaded.decoder, config), config, quiet)
+        walked = pipeline.unlearn(loaded, kept, known, Linearise(lm, loaded.decoder, config), config, quiet)
         return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
     if method not in WITHOUT_ADAPTER:
         walked = pipeline.compare(loaded, kept, known, unlearner, config, quiet)

@@ -32,13 +32,14 @@ from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import drawn_factors
 from worker.r2f.knowledge import Knowledge, probe
 from worker.r2f.language import PromptTooLongError
-from worker.r2f.linearise import Linearisation, Linearise, NonFiniteGradientError
+from worker.r2f.linearise import Linearise, NonFiniteGradientError
 from worker.r2f.losses import softened
+from worker.r2f.mending import Kept
 from worker.r2f.neighbours import OWN, Neighbour
 from worker.r2f.path import Path, walk
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
-from worker.unlearning import Protection, task_of
+from worker.unlearning import Protection, generic_replies, task_of
 
 
 class Checkpoint(Protocol):
@@ -94,7 +95,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         audit = decode_audit(loaded, known.examples, config)
         if config.method == Method.R2F:
             linearise = Linearise(loaded.lm, loaded.decoder, config)
-            walked = unlearn(loaded, kept.curvature, known, linearise, config, checkpoint)
+            walked = unlearn(loaded, kept, known, linearise, config, checkpoint)
         else:
             walked = compare(loaded, kept, known, BASELINES[Method(config.method)], config, checkpoint)
     with costs.stage(Stage.COMPRESSION):
@@ -210,9 +211,9 @@ def leaking(loaded: Loaded, known: Knowledge, config: Config, checkpoint: Checkp
 
 def unlearn(
     loaded: Loaded,
-    curvature: Curvature,
+    kept: Protection,
     known: Knowledge,
-    linearise: Callable[[Forgetting], Linearisation],
+    linearise: Linearise,
     config: Config,
     checkpoint: Checkpoint,
 ) -> Path:
@@ -220,8 +221,9 @@ def unlearn(
     walked = walk(
         loaded.lm,
         linearise,
-        curvature,
+        kept.curvature,
         loaded.search_drift.drift,
+        Kept.of(loaded.lm, (*kept.examples, *generic_replies(loaded))),
         known.examples,
         leaking(loaded, known, config, checkpoint),
         config,

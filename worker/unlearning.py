@@ -41,13 +41,12 @@ def task_of(
     views = [view for view, _ in told] or list(known.training[: config.views])
     replies = (lm.whole_reply(view.prompt, reply) for view, reply in told)
     generic = loaded.search_drift
-    pairs = (lm.whole_reply(p, reply) for p, reply in zip(generic.prompts, generic.replies, strict=True))
     return Task(
         lm=lm,
         prompts=tuple(view.prompt for view in views),
         forget=known.examples,
         replies=tuple(example for example in replies if example),
-        retain=(*protection.examples, *(example for example in pairs if example)),
+        retain=(*protection.examples, *generic_replies(loaded)),
         retain_prompts=(*protection.prompts, *generic.prompts),
         curvature=protection.curvature,
         drift=generic.drift,
@@ -56,6 +55,13 @@ def task_of(
         config=config,
         progress=progress,
     )
+
+
+def generic_replies(loaded: Loaded) -> list[Example]:
+    """The model's own replies to the generic prompts that bound the path, whole."""
+    generic = loaded.search_drift
+    pairs = (loaded.lm.whole_reply(p, reply) for p, reply in zip(generic.prompts, generic.replies, strict=True))
+    return [example for example in pairs if example]
 
 
 def settings_of(method: Method) -> Mapping[str, str | int | float | bool | None]:

@@ -4,13 +4,12 @@ FullGrad and the LoRA-gradient updates of the paper (appendix B) differ from R2F
 same walk with another linearisation. That makes the comparison one of gradients, not of step sizes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from worker.baselines.task import Task, Unlearned
-from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.config import Config
 from worker.r2f.curvature import Curvature, Moment
 from worker.r2f.decoder import assemble, depth_of, spectrum
@@ -20,29 +19,41 @@ from worker.r2f.gradients import Sketcher, random_factors, visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.linearise import Linearisation, Linearise, NonFiniteGradientError
 from worker.r2f.lowrank import LowRank
-from worker.r2f.path import Step, Walker
+from worker.r2f.mending import Kept
+from worker.r2f.path import walk as path_of_r2f
 from worker.r2f.sites import Site
 
 
 class ExactGradient(Linearise):
-    """G = DᵀX of every site, exactly: kept as the factors D and X where those are smaller than G."""
+    """G = DᵀX of every site, exactly: kept as the factors D and X where those are smaller than G.
 
-    def __init__(self, lm: LanguageModel) -> None:
-        self._lm = lm
+    With a rank, only the best approximation of that rank is kept.
+    """
+
+    def __init__(self, lm: LanguageModel, rank: int | None = None) -> None:
+        self._lm, self._rank = lm, rank
 
     def __call__(self, views: Forgetting) -> Linearisation:
+        told: list[tuple[Tensor, float]] = []
+        gradient = self.gradient("answer", lambda: told.append(_backward(self._lm, views)))
+        return Linearisation(*told[0], gradient)
+
+    def gradient(
+        self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None
+    ) -> dict[str, LowRank]:
+        """The gradient of whatever is backpropagated."""
         gradient: dict[str, LowRank] = {}
 
         def visit(site: Site, x: Tensor, d: Tensor) -> None:
             some = d.abs().amax(1) > 0  # padding adds nothing
             fresh, known = LowRank(d[some].T, x[some]), gradient.get(site.name)
-            gradient[site.name] = collapsed(known.plus(fresh) if known else fresh)  # a shared opening comes apart
+            gradient[site.name] = known.plus(fresh) if known else fresh.collapsed()  # a shared opening comes apart
 
         with visiting(self._lm.model, self._lm.sites, visit):
-            answer, pull = _backward(self._lm, views)
+            backward()
         if not all(part.left.isfinite().all() and part.right.isfinite().all() for part in gradient.values()):
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-        return Linearisation(answer, pull, gradient)
+        return {name: part.truncated(self._rank) if self._rank else part for name, part in gradient.items()}
 
 
 class LoraGradient(Linearise):
@@ -59,16 +70,24 @@ class LoraGradient(Linearise):
         }
 
     def __call__(self, views: Forgetting) -> Linearisation:
+        told: list[tuple[Tensor, float]] = []
+        gradient = self.gradient("answer", lambda: told.append(_backward(self._lm, views)))
+        return Linearisation(*told[0], gradient)
+
+    def gradient(
+        self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None
+    ) -> dict[str, LowRank]:
+        """What the factors let through of the gradient of whatever is backpropagated."""
         sites, sketcher = self._lm.sites, Sketcher(self._factors)
         with visiting(self._lm.model, sites, sketcher):
-            answer, pull = _backward(self._lm, views)
+            backward()
         taken = sketcher.sketches
         if not all((sketch.y.sum() + sketch.z.sum()).isfinite() for sketch in taken.values()):
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
         if not self._two_sided:
-            return Linearisation(answer, pull, {name: LowRank(sketch.y, sketch.a) for name, sketch in taken.items()})
+            return {name: LowRank(sketch.y, sketch.a) for name, sketch in taken.items()}
         s = spectrum(sites, taken, depth_of(sites))
-        return Linearisation(answer, pull, assemble(sites, taken, s, torch.zeros_like(s.sigma)))
+        return assemble(sites, taken, s, torch.zeros_like(s.sigma))
 
 
 def _backward(lm: LanguageModel, views: Forgetting) -> tuple[Tensor, float]:
@@ -77,17 +96,6 @@ def _backward(lm: LanguageModel, views: Forgetting) -> tuple[Tensor, float]:
     if not pull.isfinite():
         raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
     return answer, float(pull)
-
-
-def collapsed(part: LowRank) -> LowRank:
-    """The same matrix with the inner dimension no larger than the smaller outer one."""
-    d_out, d_in = part.left.shape[0], part.right.shape[1]
-    if part.rank <= min(d_out, d_in):
-        return part
-    whole = part.left @ part.right
-    if d_in <= d_out:
-        return LowRank(whole, torch.eye(d_in, dtype=whole.dtype, device=whole.device))
-    return LowRank(torch.eye(d_out, dtype=whole.dtype, device=whole.device), whole)
 
 
 def flat(curvature: Curvature) -> Curvature:
@@ -110,30 +118,17 @@ def walk(
     Args:
         joining: views whose reply still leaks join in, as they do for R2F.
     """
-    lm, config, examples = task.lm, task.config, list(examples)
-    curvature = task.curvature if precondition else flat(task.curvature)
-    views, update = Forgetting.of(lm, examples), dict[str, LowRank]()
-    steps: list[Step] = []
-    with Adaptation(lm.model, lm.sites) as adaptation:
-        walker = Walker(lm, linearise, curvature, task.drift, config, adaptation)
-        while len(steps) < config.max_rounds:
-            if steps and steps[-1].answer_max <= config.depth:
-                adaptation.use(update)
-                fresh = task.leaks() if joining else []
-                if not fresh:
-                    break
-                examples += fresh
-                views = Forgetting.of(lm, examples)
-            taken = walker.advance(update, views)
-            if taken is None:
-                break
-            further, step = taken
-            update = {name: collapsed(part) for name, part in further.items()}
-            steps.append(step)
-            task.progress(len(steps) / config.max_rounds)
-    return Unlearned(_everywhere(update, lm), tuple(steps))
-
-
-def _everywhere(update: Update, lm: LanguageModel) -> Update:
-    """An update without a step is none at all: the caller sees that no step was taken."""
-    return {site.name: update[site.name] for site in lm.sites} if update else {}
+    lm = task.lm
+    path = path_of_r2f(
+        lm,
+        linearise,
+        task.curvature if precondition else flat(task.curvature),
+        task.drift,
+        Kept.of(lm, task.retain),
+        examples,
+        task.leaks if joining else list,
+        task.config,
+        task.progress,
+    )
+    # an update without a step is none at all: the caller sees that no step was taken
+    return Unlearned({site.name: path.update[site.name] for site in lm.sites} if path.steps else {}, path.steps)

@@ -63,6 +63,8 @@ class Linearise:
         self._loss = unlearning_loss(config.loss, lm.encode)
         self._factors = factors or drawn_factors(lm.sites, config.sketch_rank, config.seed, lm.device)
         self._aligned = False
+        self._drawn = self._factors
+        self._beside: dict[str, Mapping[str, Factors]] = {}  # of other objectives
 
     def __call__(self, views: Forgetting) -> Linearisation:
         """One forward and one backward pass; in the first round another one over a few views.
@@ -78,18 +80,47 @@ class Linearise:
             self.follow(taken.sketches)
         return Linearisation(taken.answer, float(taken.pull), self._decode(self._lm.sites, taken.sketches))
 
+    def gradient(self, name: str, backward: Callable[[], object], scout: Callable[[], object]) -> dict[str, LowRank]:
+        """The decoded gradient of another objective, at factors of its own that follow it from call to call.
+
+        Args:
+            name: of the objective.
+            backward: backpropagates it.
+            scout: backpropagates a part of it, which tells the first call where to look.
+
+        Raises:
+            NonFiniteGradientError: a LoRA gradient is NaN or infinite.
+        """
+        if self._align and name not in self._beside:
+            self._beside[name] = _aligned(self._visit(scout, self._drawn))
+        taken = self._visit(backward, self._beside.get(name, self._drawn))
+        if self._align:
+            self._beside[name] = _aligned(taken)
+        return self._decode(self._lm.sites, taken)
+
     def sketch(self, views: Forgetting) -> Sketched:
         """The LoRA gradients of every site at the present factors."""
-        sketcher = Sketcher(self._factors)
-        with visiting(self._lm.model, self._lm.sites, sketcher):
-            answer, pull = views.differentiate(self._lm, self._loss)
-        # the backward pass ends in the first layer: what is not finite anywhere has come down to it
-        ends = [sketcher.sketches[site.name] for site in self._lm.sites if site.layer == self._lm.sites[0].layer]
-        finite = torch.stack([pull, *(sketch.y.sum() + sketch.z.sum() for sketch in ends)]).isfinite()
-        if not finite.all():
+        told: list[tuple[Tensor, Tensor]] = []
+        sketches = self._visit(lambda: told.append(views.differentiate(self._lm, self._loss)), self._factors)
+        answer, pull = told[0]
+        if not pull.isfinite():
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-        return Sketched(answer, pull, sketcher.sketches)
+        return Sketched(answer, pull, sketches)
 
     def follow(self, sketches: Mapping[str, Sketch]) -> None:
         """Turn the factors towards the gradient that these sketches have seen."""
-        self._factors = {name: aligned_factors(sketch) for name, sketch in sketches.items()}
+        self._factors = _aligned(sketches)
+
+    def _visit(self, backward: Callable[[], object], factors: Mapping[str, Factors]) -> dict[str, Sketch]:
+        sketcher = Sketcher(factors)
+        with visiting(self._lm.model, self._lm.sites, sketcher):
+            backward()
+        # the backward pass ends in the first layer: what is not finite anywhere has come down to it
+        ends = [sketcher.sketches[site.name] for site in self._lm.sites if site.layer == self._lm.sites[0].layer]
+        if not torch.stack([sketch.y.sum() + sketch.z.sum() for sketch in ends]).isfinite().all():
+            raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
+        return sketcher.sketches
+
+
+def _aligned(sketches: Mapping[str, Sketch]) -> dict[str, Factors]:
+    return {name: aligned_factors(sketch) for name, sketch in sketches.items()}

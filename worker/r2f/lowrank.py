@@ -21,8 +21,17 @@ class LowRank:
         return LowRank(self.left * factor, self.right)
 
     def plus(self, other: "LowRank") -> "LowRank":
-        """The exact sum, by concatenation: ranks add."""
-        return LowRank(torch.cat([self.left, other.left], dim=1), torch.cat([self.right, other.right]))
+        """The exact sum, by concatenation: ranks add, up to the smaller side of the matrix."""
+        return LowRank(torch.cat([self.left, other.left], dim=1), torch.cat([self.right, other.right])).collapsed()
+
+    def collapsed(self) -> "LowRank":
+        """The same matrix with the inner dimension no larger than the smaller outer one."""
+        d_out, d_in = self.left.shape[0], self.right.shape[1]
+        if self.rank <= min(d_out, d_in):
+            return self
+        whole = self.left @ self.right
+        one = torch.eye(min(d_out, d_in), dtype=whole.dtype, device=whole.device)
+        return LowRank(whole, one) if d_in <= d_out else LowRank(one, whole)
 
     def inner(self, other: "LowRank") -> float:
         """The Frobenius inner product ⟨self, other⟩, in float64."""

@@ -11,7 +11,7 @@ from worker.baselines.catalogue import BASELINES
 from worker.baselines.deepcut import contrast
 from worker.baselines.eco import fit
 from worker.baselines.flat import flat_loss
-from worker.baselines.gradients import ExactGradient, LoraGradient, collapsed, flat
+from worker.baselines.gradients import ExactGradient, LoraGradient, flat
 from worker.baselines.logit_filtration import filter_of
 from worker.baselines.npo import npo_loss
 from worker.baselines.rmu import RMU
@@ -139,8 +139,8 @@ def test_lora_updates_stay_in_their_subspace_and_miss_most_of_the_gradient(task:
 def test_a_collapsed_product_is_the_same_matrix() -> None:
     generator = torch.Generator().manual_seed(0)
     wide = LowRank(torch.randn(5, 40, generator=generator), torch.randn(40, 7, generator=generator))
-    assert collapsed(wide).rank == 5
-    torch.testing.assert_close(collapsed(wide).left @ collapsed(wide).right, wide.left @ wide.right)
+    assert wide.collapsed().rank == 5
+    torch.testing.assert_close(wide.collapsed().left @ wide.collapsed().right, wide.left @ wide.right)
 
 
 def test_without_curvature_the_direction_is_the_gradient(task: Task) -> None:
