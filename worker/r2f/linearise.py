@@ -80,19 +80,21 @@ class Linearise:
             self.follow(taken.sketches)
         return Linearisation(taken.answer, float(taken.pull), self._decode(self._lm.sites, taken.sketches))
 
-    def gradient(self, name: str, backward: Callable[[], object], scout: Callable[[], object]) -> dict[str, LowRank]:
+    def gradient(
+        self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None
+    ) -> dict[str, LowRank]:
         """The decoded gradient of another objective, at factors of its own that follow it from call to call.
 
         Args:
             name: of the objective.
             backward: backpropagates it.
-            scout: backpropagates a part of it, which tells the first call where to look.
+            scout: backpropagates a part of it, which tells the first call where to look; all of it if absent.
 
         Raises:
             NonFiniteGradientError: a LoRA gradient is NaN or infinite.
         """
         if self._align and name not in self._beside:
-            self._beside[name] = _aligned(self._visit(scout, self._drawn))
+            self._beside[name] = _aligned(self._visit(scout or backward, self._drawn))
         taken = self._visit(backward, self._beside.get(name, self._drawn))
         if self._align:
             self._beside[name] = _aligned(taken)

@@ -57,14 +57,6 @@ class Kept:
         """Mean KL(base || adapted) per position, nats, from forward passes alone."""
         return sum(float(self._kl(lm, part)) for part in self.parts)
 
-    def few(self, count: int) -> "Kept":
-        """About so many of the replies, evenly chosen, of the first part."""
-        part = self.parts[0]
-        n = len(part.batch.ids)
-        rows = torch.arange(0, n, -(-n // count), device=part.batch.ids.device)
-        spans = torch.isin(part.batch.rows, rows)
-        return Kept((DriftBatch(part.batch.only(rows, spans), part.reference[spans]),))
-
     def backward(self, lm: LanguageModel) -> None:
         """Backpropagate it, part after part; whoever visits the sites adds up."""
         with torch.enable_grad():
@@ -140,7 +132,7 @@ class Mender:
         """The gradient of the divergence, and the way against it on which log p(answer) stays, to first order."""
         sites, damping = self.lm.sites, self.config.damping
         lm, kept, few = self.lm, self.kept, views.few(SCOUTS)
-        harm = self.linearise.gradient("kept", lambda: kept.backward(lm), lambda: kept.few(2 * SCOUTS).backward(lm))
+        harm = self.linearise.gradient("kept", lambda: kept.backward(lm))
         answer = self.linearise.gradient(
             "answer", lambda: views.differentiate(lm, ascent), lambda: few.differentiate(lm, ascent)
         )

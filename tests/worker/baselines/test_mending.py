@@ -11,9 +11,11 @@ from worker.baselines.task import Task
 from worker.r2f import mending
 from worker.r2f import path as path_of_r2f
 from worker.r2f.adaptation import Adaptation, Update, plus
+from worker.r2f.decoder import Decoder, SpectralFilter
 from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import visiting
+from worker.r2f.linearise import Linearise
 from worker.r2f.mending import Kept, Mend, Mender, _lowest
 from worker.r2f.path import Step, walk
 
@@ -31,11 +33,14 @@ def harmful(task: Task) -> Update:
     return taken[0]
 
 
-def _mended(task: Task, update: Update, keep: Sequence[Example], **settings: float) -> tuple[Update, tuple[Mend, ...]]:
+def _mended(
+    task: Task, update: Update, keep: Sequence[Example], *, sketched: bool = False, **settings: float
+) -> tuple[Update, tuple[Mend, ...]]:
     kept = Kept.of(task.lm, keep)
     config = replace(task.config, **settings)  # type: ignore[arg-type]
+    linearise = Linearise(task.lm, Decoder(SpectralFilter()), config) if sketched else ExactGradient(task.lm)
     with Adaptation(task.lm.model, task.lm.sites) as adaptation:
-        mender = Mender(task.lm, ExactGradient(task.lm), task.curvature, kept, config, adaptation)
+        mender = Mender(task.lm, linearise, task.curvature, kept, config, adaptation)
         return mender(update, Forgetting.of(task.lm, task.forget))
 
 
@@ -46,9 +51,10 @@ def _measured(task: Task, update: Update, keep: Sequence[Example]) -> tuple[floa
         return kept.measure(task.lm), float(Forgetting.of(task.lm, task.forget).measure(task.lm).max())
 
 
-def test_what_must_stay_comes_back_and_what_must_go_does_not(task: Task, harmful: Update) -> None:
+@pytest.mark.parametrize("sketched", [False, True])
+def test_what_must_stay_comes_back_and_what_must_go_does_not(task: Task, harmful: Update, sketched: bool) -> None:
     before, answer = _measured(task, harmful, task.retain)
-    update, mends = _mended(task, harmful, task.retain, depth=1e-9)
+    update, mends = _mended(task, harmful, task.retain, sketched=sketched, depth=1e-9)
     after, still = _measured(task, update, task.retain)
     assert mends
     assert [mend.kl_before for mend in mends[1:]] == pytest.approx([mend.kl_after for mend in mends[:-1]], rel=1e-3)
