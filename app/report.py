@@ -186,7 +186,9 @@ class Figures(Record):
     generic: Generic | None
     degenerate: Rate | None = Field(description="Forgotten prompts whose reply is empty or repeats itself.")
     rounds: list[Round]
-    mends: list[Mend] = Field(default=[], description="Steps that undid harm; none where hardly any was done.")
+    mends: list[Mend] = Field(
+        default=[], description="Steps that undid harm; none where hardly any was done, or the method takes none."
+    )
     compression: Compression | None
     fidelity: Fidelity | None
     stages: list[StageCost]

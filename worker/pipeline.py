@@ -245,7 +245,7 @@ def compare(
         raise NoAdapter(NoAdapter.__doc__)
     if not done.update:
         raise NoStep(NoStep.__doc__)
-    return Path(done.update, done.steps, task.forget)
+    return Path(done.update, done.steps, task.forget, done.mends)
 
 
 @dataclass(frozen=True)

@@ -131,4 +131,5 @@ def walk(
         task.progress,
     )
     # an update without a step is none at all: the caller sees that no step was taken
-    return Unlearned({site.name: path.update[site.name] for site in lm.sites} if path.steps else {}, path.steps)
+    update = {site.name: path.update[site.name] for site in lm.sites} if path.steps else {}
+    return Unlearned(update, path.steps, path.mends)

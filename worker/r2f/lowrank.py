@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LowRank:
-    """The matrix ``left @ right`` (d_out × d_in) of rank at most k; never multiplied out."""
+    """The matrix ``left @ right`` (d_out × d_in) of rank at most k; multiplied out only where k is above both sides."""
 
     left: Tensor  # (d_out × k)
     right: Tensor  # (k × d_in)

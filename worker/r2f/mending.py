@@ -25,7 +25,7 @@ from worker.r2f.losses import ascent
 from worker.r2f.lowrank import LowRank
 
 GAIN = 0.8  # of the divergence that a mend may leave at most, else it is the last
-RISE = 1.1  # of the largest p(answer) that a mend may leave, where that is above the depth
+RISE = 1.1  # of a view's p(answer) that a mend may leave, where that is above the depth
 FIRST = 0.8  # of the way to no divergence at all, if the slope lasted: the first step tried
 NEAR = 0.4  # by which a better step is shorter at least, to be worth a try
 SHORTEST = 8.0  # times shorter it may be
@@ -84,15 +84,19 @@ class Mender:
     lm: LanguageModel
     linearise: Linearise
     curvature: Curvature
+    drift: DriftBatch
     kept: Kept
     config: Config
     adaptation: Adaptation
 
-    def __call__(self, update: Update, views: Forgetting) -> tuple[Update, tuple[Mend, ...]]:
+    def __call__(
+        self, update: Update, views: Forgetting, between: Callable[[], None]
+    ) -> tuple[Update, tuple[Mend, ...]]:
         """Mend an update until little is left to mend, or a step gains little.
 
         Args:
             views: what must stay gone.
+            between: called before every step; may raise to stop.
 
         Returns:
             The update, as it was where nothing was wrong with it, and the steps taken.
@@ -101,7 +105,7 @@ class Mender:
         self.adaptation.use(update)
         harm = self.kept.measure(self.lm)
         while harm > self.config.mend_from and len(mends) < self.config.mends:
-            self.adaptation.use(update)
+            between()
             taken = self._step(update, views, harm)
             if taken is None:
                 break
@@ -111,8 +115,8 @@ class Mender:
         return update, tuple(mends)
 
     def _step(self, update: Update, views: Forgetting, before: float) -> tuple[Update, Mend] | None:
-        """One step from where the divergence is so large; None where none is worth it."""
-        allowed = max(self.config.depth, RISE * float(views.measure(self.lm).max()))
+        """One step from the update in force, where the divergence is so large; None where none is worth it."""
+        allowed = (RISE * views.measure(self.lm)).clamp_min(self.config.depth)  # (n,): none may come back
         harm, direction = self._direction(views)
         slope = sum(part.inner(direction[name]) for name, part in harm.items())  # how fast the divergence falls
 
@@ -121,15 +125,16 @@ class Mender:
             return self.kept.measure(self.lm)
 
         step, after = _lowest(measure, before, slope)
-        if after > GAIN * before:
+        if not after <= GAIN * before:  # NaN among them
             return None
         mended = plus(update, direction, step)
         self.adaptation.use(mended)
-        left = float(views.measure(self.lm).max())
-        return (mended, Mend(before, after, left)) if left <= allowed else None
+        left, kl = views.measure(self.lm), self.drift.measure(self.lm).kl_mean
+        fine = bool((left <= allowed).all()) and kl <= self.config.kl_budget
+        return (mended, Mend(before, after, float(left.max()))) if fine else None
 
     def _direction(self, views: Forgetting) -> tuple[dict[str, LowRank], dict[str, LowRank]]:
-        """The gradient of the divergence, and the way against it on which log p(answer) stays, to first order."""
+        """The gradient of the divergence, and the way against it on which the views' mean log p stays."""
         sites, damping = self.lm.sites, self.config.damping
         lm, kept, few = self.lm, self.kept, views.few(SCOUTS)
         harm = self.linearise.gradient("kept", lambda: kept.backward(lm))

@@ -133,10 +133,14 @@ def walk(
     stuck = 0  # rounds taken where the path could not go on
     with Adaptation(lm.model, lm.sites) as adaptation:
         walker = Walker(lm, linearise, curvature, drift, config, adaptation)
-        mender = Mender(lm, linearise, curvature, kept, config, adaptation)
+        mender = Mender(lm, linearise, curvature, drift, kept, config, adaptation)
+
+        def done() -> None:
+            progress(len(steps) / config.max_rounds)
+
         while len(steps) < config.max_rounds:
-            if steps and steps[-1].answer_max <= config.depth:
-                update, mended = mender(update, views)
+            if steps and steps[-1].answer_max <= config.depth and stuck != len(steps):
+                update, mended = mender(update, views, done)
                 mends += mended
                 adaptation.use(update)
                 fresh = leaks()
@@ -149,13 +153,13 @@ def walk(
                 if stuck == len(steps):
                     break  # further along this path the model pays more than the fact is worth
                 stuck = len(steps)
-                update, mended = mender(update, views)  # what is mended is free to be spent once more
+                update, mended = mender(update, views, done)  # what is mended is free to be spent once more
                 mends += mended
                 continue
             update, step = taken
             steps.append(step)
-            progress(len(steps) / config.max_rounds)
+            done()
         else:
-            update, mended = mender(update, views)
+            update, mended = mender(update, views, done)
             mends += mended
     return Path(update, tuple(steps), tuple(examples), tuple(mends))

@@ -1,6 +1,6 @@
 """Mending brings what must stay back, and nothing of what must go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,14 +10,16 @@ from worker.baselines.gradients import ExactGradient, flat
 from worker.baselines.task import Task
 from worker.r2f import mending
 from worker.r2f import path as path_of_r2f
-from worker.r2f.adaptation import Adaptation, Update, plus
+from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.decoder import Decoder, SpectralFilter
 from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import visiting
 from worker.r2f.linearise import Linearise
+from worker.r2f.losses import ascent
+from worker.r2f.lowrank import LowRank
 from worker.r2f.mending import Kept, Mend, Mender, _lowest
-from worker.r2f.path import Step, walk
+from worker.r2f.path import Path, Step, walk
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,8 @@ def _mended(
     config = replace(task.config, **settings)  # type: ignore[arg-type]
     linearise = Linearise(task.lm, Decoder(SpectralFilter()), config) if sketched else ExactGradient(task.lm)
     with Adaptation(task.lm.model, task.lm.sites) as adaptation:
-        mender = Mender(task.lm, linearise, task.curvature, kept, config, adaptation)
-        return mender(update, Forgetting.of(task.lm, task.forget))
+        mender = Mender(task.lm, linearise, task.curvature, task.drift, kept, config, adaptation)
+        return mender(update, Forgetting.of(task.lm, task.forget), lambda: None)
 
 
 def _measured(task: Task, update: Update, keep: Sequence[Example]) -> tuple[float, float]:
@@ -124,29 +126,96 @@ def test_a_way_that_does_not_fall_is_not_taken() -> None:
     assert _lowest(lambda step: 0.0, 1.0, 0.0) == (0.0, 1.0)
 
 
-def test_a_path_whose_budget_is_spent_goes_on_where_mending_frees_some(
-    task: Task, harmful: Update, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_view_is_guarded_for_itself(task: Task, harmful: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way that undoes the whole update is refused; and a view that lags does not hide another that comes back."""
+
+    def back(self: Mender, views: Forgetting) -> tuple[Update, Update]:
+        return {name: part.scaled(-1) for name, part in harmful.items()}, harmful
+
+    monkeypatch.setattr(Mender, "_direction", back)
+    monkeypatch.setattr(mending, "_lowest", lambda measure, before, slope: (1.0, 0.0))
+    assert _mended(task, harmful, task.retain, depth=1e-4) == (harmful, ())
+    assert _mended(task, harmful, task.retain, depth=1.0)[1]
+    assert not _mended(task, harmful, task.retain, depth=1.0, kl_budget=-1.0)[1]
+    for after, mends in (([0.2, 0.94], 0), ([0.001, 1.2], 0), ([0.001, 0.94], 1)):
+        told = [torch.tensor([0.001, 0.97]), torch.tensor(after)]
+        monkeypatch.setattr(Forgetting, "measure", lambda self, lm, told=told: told.pop(0))
+        assert len(_mended(task, harmful, task.retain, depth=1e-4, mends=1)[1]) == mends
+
+
+def test_the_way_of_a_mend_leaves_the_answer_where_it_is(task: Task, harmful: Update) -> None:
+    views, linearise = Forgetting.of(task.lm, task.forget), ExactGradient(task.lm)
+    with Adaptation(task.lm.model, task.lm.sites) as adaptation:
+        kept = Kept.of(task.lm, task.retain)
+        mender = Mender(task.lm, linearise, task.curvature, task.drift, kept, task.config, adaptation)
+        adaptation.use(harmful)
+        harm, direction = mender._direction(views)
+        answer = linearise.gradient("answer", lambda: views.differentiate(task.lm, ascent))
+    along = sum(part.inner(direction[name]) for name, part in answer.items())
+    size = sum(part.inner(part) for part in answer.values()) * sum(part.inner(part) for part in direction.values())
+    assert abs(along) < 1e-3 * size**0.5
+    assert sum(part.inner(direction[name]) for name, part in harm.items()) > 0
+
+
+def _walked(task: Task, monkeypatch: pytest.MonkeyPatch, left: list[float | None], leaks: list[list[Example]]) -> Path:
+    """A path whose rounds leave this much of the answer, or fail, and whose mends scale the update by ten."""
     done: list[str] = []
-    deep = Step(1.0, 0.0, 0.0, 0.0, 1, 0.0)
 
     def advance(self: object, update: Update, views: Forgetting) -> tuple[Update, Step] | None:
-        done.append("round")
+        now = left.pop(0)
+        done.append("stuck" if now is None else "round")
         return (
-            None
-            if done.count("mend") == 0 and len(done) > 1
-            else (plus(update, harmful, 1.0), replace(deep, answer_max=1.0))
+            None if now is None else ({"site": LowRank(torch.ones(1, 1), torch.ones(1, 1))}, Step(1, now, now, 0, 1, 0))
         )
 
-    def mend(self: object, update: Update, views: Forgetting) -> tuple[Update, tuple[Mend, ...]]:
+    def mend(
+        self: object, update: Update, views: Forgetting, between: Callable[[], None]
+    ) -> tuple[Update, tuple[Mend, ...]]:
+        between()
         done.append("mend")
-        return update, (Mend(1.0, 0.5, 0.0),)
+        return {name: part.scaled(10) for name, part in update.items()}, (Mend(1.0, 0.5, 0.0),)
 
+    def asked() -> list[Example]:
+        done.append(f"leaks at {float(used[-1]['site'].left[0, 0]):g}")
+        return leaks.pop(0)
+
+    used: list[Update] = []
+    monkeypatch.setattr(Adaptation, "use", lambda self, update: used.append(update))
     monkeypatch.setattr(path_of_r2f.Walker, "advance", advance)
     monkeypatch.setattr(Mender, "__call__", mend)
     kept, config = Kept.of(task.lm, task.retain), replace(task.config, max_rounds=3)
     path = walk(
-        task.lm, ExactGradient(task.lm), task.curvature, task.drift, kept, task.forget, list, config, lambda share: None
+        task.lm,
+        ExactGradient(task.lm),
+        task.curvature,
+        task.drift,
+        kept,
+        task.forget,
+        asked,
+        config,
+        lambda share: None,
     )
-    assert done == ["round", "round", "mend", "round", "round", "mend"]
-    assert (len(path.steps), len(path.mends)) == (3, 2)
+    assert not left
+    return replace(path, update={"order": done, "left": float(path.update["site"].left[0, 0])})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("left", "leaks", "order"),
+    [
+        ([1.0, 0.0], 1, ["round", "round", "mend", "leaks at 10"]),
+        ([1.0, None, 0.0], 1, ["round", "stuck", "mend", "round", "mend", "leaks at 10"]),
+        ([1.0, None, None], 0, ["round", "stuck", "mend", "stuck"]),
+        ([1.0, 1.0, 1.0], 0, ["round", "round", "round", "mend"]),
+    ],
+)
+def test_a_path_is_mended_at_its_end_and_where_its_budget_is_spent(
+    task: Task, monkeypatch: pytest.MonkeyPatch, left: list[float | None], leaks: int, order: list[str]
+) -> None:
+    path = _walked(task, monkeypatch, [*left], [[]] * leaks)
+    assert path.update == {"order": order, "left": 10.0}
+    assert len(path.mends) == order.count("mend")
+
+
+def test_what_leaks_joins_once_however_the_path_goes_on(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _walked(task, monkeypatch, [0.0, None, None], [[*task.forget[:1]]])
+    assert len(path.examples) == len(task.forget) + 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from worker.r2f.banks.catalogue import bare, invented, relations
-from worker.r2f.banks.spans import PARTICLES, Span, capitalised_runs, quoted, tells_case
+from worker.r2f.banks.spans import PARTICLES, Span, about_a_work, capital, capitalised_runs, quoted, tells_case
 from worker.r2f.text import holds, normalised
 
 _PEOPLE = frozenset(
@@ -98,28 +98,42 @@ def subject_span(prompt: str, answer: str | None = None) -> str | None:
     return max(fit, key=len, default=None)
 
 
-def names_nothing_else(prompt: str, subject: str) -> bool:
-    """Whether every name in the prompt is this one, an article more or less."""
-    return all(bare(prompt[slice(*run)]) == bare(subject) for run in _runs(prompt))
+def stands_alone(prompt: str, name: str) -> bool:
+    """Whether a prompt names this as it is, not inside a longer name ("Windows Phone") or in brackets after one."""
+    words, wanted, runs = _words(prompt), bare(name).split(), _runs(prompt)
+    for n in range(len(words) - len(wanted) + 1):
+        if [word for word, _ in words[n : n + len(wanted)]] == wanted:
+            span = words[n][1][0], words[n + len(wanted) - 1][1][1]
+            if prompt[: span[0]][-1:] != "(" and not any(_inside(span, run, prompt) for run in runs):
+                return True
+    return False
 
 
 def names_missing(prompt: str, text: str) -> bool:
-    """Whether a text leaves out a word of a name in the prompt: then it is about something else."""
-    said = normalised(text)
-    return any(f" {word} " not in said for run in _runs(prompt) for word in normalised(prompt[slice(*run)]).split())
+    """Whether a text leaves out a word of what the prompt is about: then it is about something else."""
+    subject, said = find_subject(prompt), set(normalised(text).split())
+    return subject is not None and not set(bare(subject.name).split()) - PARTICLES <= said
 
 
 def name_of(words: str, prompt: str) -> str | None:
     """The name that normalised words of a prompt are, without an adverb after it ("Pelé professionally").
 
-    None where they begin or end in lower case, as what is more than a name does ("Pelé last"); where the prompt has no
-    capitals to tell a name by, the words.
+    None where they are more than a name: where they begin or end in lower case ("Pelé last"), as only particles
+    ("van Gogh"), titles and quotations do, or go on as a sentence does. Where the prompt has no capitals to tell a name
+    by, the words.
     """
     if not tells_case(prompt):
         return words
-    name = re.sub(r" [a-z]+ly$", "", words)
-    ends = re.sub(r"^(?:the|an?) ", "", spelled(prompt, name)).split()
-    return name if ends and all(end[0].isupper() or re.match(r"\W|\d", end) for end in (ends[0], ends[-1])) else None
+    spelling = spelled(prompt, words)
+    if any(prompt[slice(*span)] == spelling for span in quoted(prompt)):
+        return words
+    name = re.sub(r"\s+[a-z]+ly$", "", spelling)
+    ends = re.sub(r"^(?:the|an?) ", "", name).split()
+    if not ends or re.search(r"[;:?!]\s|,\s[a-z]", name):
+        return None
+    if not (ends[0] in PARTICLES or capital(ends[0])) or not (capital(ends[-1]) or about_a_work(prompt)):
+        return None
+    return normalised(name).strip()
 
 
 def spelled(prompt: str, subject: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from worker.r2f.banks.catalogue import BankFact, Relation, bare, relations, wrappers
-from worker.r2f.banks.entities import kinds_of, name_of, names_nothing_else, spelled
+from worker.r2f.banks.entities import kinds_of, name_of, spelled, stands_alone
 from worker.r2f.text import normalised
 
 _LONGEST_SUBJECT = 8  # words; what is longer is a clause that the pattern only seems to fit
@@ -56,8 +56,8 @@ def relation_of(prompt: str, answer: str | None = None) -> tuple[Relation, str] 
     A subject that the bank does not know is accepted where a pattern fits and a name stands in its hole, so that "What
     is the capital of Ruritania?" finds its neighbours too. Of several patterns, one whose bank fact has the given
     answer wins, then one whose subject the bank knows, then the most specific. A prompt outside all patterns is still
-    recognised where it names a subject and nothing else ("Windows Phone 7" is not Windows), and a cue of a relation,
-    and the answer given is the one that the bank knows.
+    recognised where it names a subject and a cue of a relation, and the answer given is the one that the bank knows.
+    A longer name is not taken for the one inside it ("Windows Phone 7" is not Windows) where capitals tell.
     """
     fits = [match for words in _wordings(prompt) for match in _matches(words, prompt)]
 
@@ -117,6 +117,6 @@ def _by_cue(prompt: str, answer: str | None) -> _Match | None:
         for relation in relations()
         if any(normalised(cue) in words for cue in relation.cues)
         for fact in relation.facts
-        if _agrees(fact, answer) and f" {bare(fact.subject)} " in words and names_nothing_else(prompt, fact.subject)
+        if _agrees(fact, answer) and f" {bare(fact.subject)} " in words and stands_alone(prompt, fact.subject)
     ]
     return max(found, key=lambda match: match.literal, default=None)

@@ -39,6 +39,16 @@ def tells_case(prompt: str) -> bool:
     return 0 < capitals < 0.6 * len(letters)
 
 
+def about_a_work(prompt: str) -> bool:
+    """Whether a prompt speaks of a book, a film, a painting or the like, whose titles may go on in lower case."""
+    return _TITLE_CUE.search(prompt) is not None
+
+
+def capital(word: str) -> bool:
+    """Whether a word has a capital or begins with a digit: France, d'Ivoire, iPhone, al-Khwarizmi, 3GS."""
+    return word[0].isdigit() or any(map(str.isupper, word))
+
+
 def quoted(prompt: str) -> list[Span]:
     """Titles in quotation marks: up to ten words that are not a question or a whole sentence themselves."""
     found = re.finditer(r"[\"“«„](?P<double>[^\"“”«»„]+)[\"”»“]|(?<!\w)['‘](?P<single>[^'‘’]+)['’](?!\w)", prompt)
@@ -54,13 +64,13 @@ def capitalised_runs(prompt: str) -> list[Span]:
     """Names and titles: capitalised words, joined by particles, and by small words where the prompt is about a work."""
     if not tells_case(prompt) and not prompt[1:].islower():
         return []
-    joints = PARTICLES | _TITLE_WORDS if _TITLE_CUE.search(prompt) else PARTICLES
+    joints = PARTICLES | _TITLE_WORDS if about_a_work(prompt) else PARTICLES
     runs: list[list[re.Match[str]]] = []
     pending: list[re.Match[str]] = []  # joints since the last name word
     last: re.Match[str] | None = None
     for token in _TOKEN.finditer(prompt):
         adjacent = last is not None and _close(prompt[last.end() : token.start()], prompt[: last.end()])
-        if _named(token, prompt, continues=bool(runs) and adjacent):
+        if _named(token, prompt, continues=bool(runs) and adjacent and last is runs[-1][-1]):
             if runs and adjacent and (last is runs[-1][-1] or pending):
                 runs[-1] += [*pending, token]
             else:
