@@ -90,21 +90,24 @@ class Mender:
     adaptation: Adaptation
 
     def __call__(
-        self, update: Update, views: Forgetting, between: Callable[[], None]
+        self, update: Update, views: Forgetting, most: int, between: Callable[[], None]
     ) -> tuple[Update, tuple[Mend, ...]]:
         """Mend an update until little is left to mend, or a step gains little.
 
         Args:
             views: what must stay gone.
+            most: steps.
             between: called before every step; may raise to stop.
 
         Returns:
             The update, as it was where nothing was wrong with it, and the steps taken.
         """
         mends: list[Mend] = []
+        if not most:
+            return update, ()
         self.adaptation.use(update)
         harm = self.kept.measure(self.lm)
-        while harm > self.config.mend_from and len(mends) < self.config.mends:
+        while harm > self.config.mend_from and len(mends) < most:
             between()
             taken = self._step(update, views, harm)
             if taken is None:

@@ -140,7 +140,7 @@ def walk(
 
         while len(steps) < config.max_rounds:
             if steps and steps[-1].answer_max <= config.depth and stuck != len(steps):
-                update, mended = mender(update, views, done)
+                update, mended = mender(update, views, config.mends - len(mends), done)
                 mends += mended
                 adaptation.use(update)
                 fresh = leaks()
@@ -153,13 +153,15 @@ def walk(
                 if stuck == len(steps):
                     break  # further along this path the model pays more than the fact is worth
                 stuck = len(steps)
-                update, mended = mender(update, views, done)  # what is mended is free to be spent once more
+                update, mended = mender(
+                    update, views, config.mends - len(mends), done
+                )  # what is mended is free to be spent once more
                 mends += mended
                 continue
             update, step = taken
             steps.append(step)
             done()
         else:
-            update, mended = mender(update, views, done)
+            update, mended = mender(update, views, config.mends - len(mends), done)
             mends += mended
     return Path(update, tuple(steps), tuple(examples), tuple(mends))

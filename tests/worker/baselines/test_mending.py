@@ -43,7 +43,7 @@ def _mended(
     linearise = Linearise(task.lm, Decoder(SpectralFilter()), config) if sketched else ExactGradient(task.lm)
     with Adaptation(task.lm.model, task.lm.sites) as adaptation:
         mender = Mender(task.lm, linearise, task.curvature, task.drift, kept, config, adaptation)
-        return mender(update, Forgetting.of(task.lm, task.forget), lambda: None)
+        return mender(update, Forgetting.of(task.lm, task.forget), config.mends, lambda: None)
 
 
 def _measured(task: Task, update: Update, keep: Sequence[Example]) -> tuple[float, float]:
@@ -169,9 +169,10 @@ def _walked(task: Task, monkeypatch: pytest.MonkeyPatch, left: list[float | None
         )
 
     def mend(
-        self: object, update: Update, views: Forgetting, between: Callable[[], None]
+        self: object, update: Update, views: Forgetting, most: int, between: Callable[[], None]
     ) -> tuple[Update, tuple[Mend, ...]]:
         between()
+        assert most == task.config.mends - sum(step == "mend" for step in done)
         done.append("mend")
         return {name: part.scaled(10) for name, part in update.items()}, (Mend(1.0, 0.5, 0.0),)
 
