@@ -24,7 +24,16 @@ from worker.r2f.path import walk as path_of_r2f
 from worker.r2f.sites import Site
 
 
-class ExactGradient(Linearise):
+class PlainGradient(Linearise):
+    """A gradient that is taken in one way throughout: nothing is turned towards the one before it."""
+
+    def __call__(self, views: Forgetting) -> Linearisation:
+        told: list[tuple[Tensor, float]] = []
+        gradient = self.gradient("answer", lambda: told.append(_backward(self._lm, views)))
+        return Linearisation(*told[0], gradient)
+
+
+class ExactGradient(PlainGradient):
     """G = DᵀX of every site, exactly: kept as the factors D and X where those are smaller than G.
 
     With a rank, only the best approximation of that rank is kept.
@@ -32,11 +41,6 @@ class ExactGradient(Linearise):
 
     def __init__(self, lm: LanguageModel, rank: int | None = None) -> None:
         self._lm, self._rank = lm, rank
-
-    def __call__(self, views: Forgetting) -> Linearisation:
-        told: list[tuple[Tensor, float]] = []
-        gradient = self.gradient("answer", lambda: told.append(_backward(self._lm, views)))
-        return Linearisation(*told[0], gradient)
 
     def gradient(
         self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None
@@ -56,7 +60,7 @@ class ExactGradient(Linearise):
         return {name: part.truncated(self._rank) if self._rank else part for name, part in gradient.items()}
 
 
-class LoraGradient(Linearise):
+class LoraGradient(PlainGradient):
     """What LoRA-only unlearning applies: the gradient seen through fixed random factors.
 
     One-sided it is GAᵀA (PEFT's start, B = 0); two-sided GAᵀA + BBᵀG − BBᵀGAᵀA.
@@ -68,11 +72,6 @@ class LoraGradient(Linearise):
         self._factors = {
             name: (a.to(lm.device, lm.model.dtype), b.to(lm.device, lm.model.dtype)) for name, (a, b) in drawn.items()
         }
-
-    def __call__(self, views: Forgetting) -> Linearisation:
-        told: list[tuple[Tensor, float]] = []
-        gradient = self.gradient("answer", lambda: told.append(_backward(self._lm, views)))
-        return Linearisation(*told[0], gradient)
 
     def gradient(
         self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None

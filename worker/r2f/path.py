@@ -138,10 +138,14 @@ def walk(
         def done() -> None:
             progress(len(steps) / config.max_rounds)
 
+        def mend(update: Update) -> Update:
+            mended, taken = mender(update, views, config.mends - len(mends), done)
+            mends.extend(taken)
+            return mended
+
         while len(steps) < config.max_rounds:
             if steps and steps[-1].answer_max <= config.depth and stuck != len(steps):
-                update, mended = mender(update, views, config.mends - len(mends), done)
-                mends += mended
+                update = mend(update)
                 adaptation.use(update)
                 fresh = leaks()
                 if not fresh:
@@ -149,19 +153,14 @@ def walk(
                 examples += fresh
                 views = Forgetting.of(lm, examples)
             taken = walker.advance(update, views)
-            if taken is None:
-                if stuck == len(steps):
-                    break  # further along this path the model pays more than the fact is worth
-                stuck = len(steps)
-                update, mended = mender(
-                    update, views, config.mends - len(mends), done
-                )  # what is mended is free to be spent once more
-                mends += mended
-                continue
-            update, step = taken
-            steps.append(step)
-            done()
+            if taken is not None:
+                update, step = taken
+                steps.append(step)
+                done()
+            elif stuck != len(steps):
+                stuck, update = len(steps), mend(update)  # what is mended is free to be spent once more
+            else:
+                break  # further along this path the model pays more than the fact is worth
         else:
-            update, mended = mender(update, views, config.mends - len(mends), done)
-            mends += mended
+            update = mend(update)
     return Path(update, tuple(steps), tuple(examples), tuple(mends))
