@@ -25,8 +25,16 @@ def client(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Test
     """A caller of a service that waits for a second only."""
     monkeypatch.setattr(module, "PATIENCE_SECONDS", PATIENCE)
     with caller(settings) as local:
-        assert local.post("/deletions", json=FRANCE).status_code == 202  # its connections and its keys are there
+        assert accepted(local)  # its connections and its keys are there
         yield local
+
+
+def accepted(client: TestClient) -> bool:
+    """Ask as the answer says to: again after a 503, as a busy machine may keep the database for a second, too."""
+    deadline = time.monotonic() + 60
+    while (answer := client.post("/deletions", json=FRANCE)).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(float(answer.headers["retry-after"]))
+    return answer.status_code == 202
 
 
 def elsewhere(settings: Settings) -> psycopg.Connection:
@@ -47,7 +55,8 @@ def test_a_process_that_stops_within_a_transaction_holds_up_nobody_for_long(clie
     def stop_and_go_on() -> None:
         with stopped.transaction() as session:
             session.execute(select(AuditHead).with_for_update())  # what all writers queue for
-            answers.extend(client.post("/deletions", json=FRANCE).status_code for _ in range(3))
+            answers.extend(client.post("/deletions", json=FRANCE).status_code for _ in range(2))
+            assert accepted(client)
             session.execute(text("SELECT 1"))
 
     began = time.monotonic()
@@ -55,7 +64,6 @@ def test_a_process_that_stops_within_a_transaction_holds_up_nobody_for_long(clie
         stop_and_go_on()
     assert time.monotonic() - began < 20 * PATIENCE
     assert set(answers) <= {202, 503}
-    assert answers[-1] == 202
     stopped.close()
 
 
@@ -72,7 +80,7 @@ def test_a_row_that_another_program_keeps_locked_is_a_503_and_the_service_goes_o
         }
         assert {answer.headers["retry-after"] for answer in answers} == {"2"}
         other.rollback()
-    assert client.post("/deletions", json=FRANCE).status_code == 202
+    assert accepted(client)
 
 
 def test_a_locked_file_is_a_503_to_all_who_wait_and_the_process_is_alive(client: TestClient, settings: Settings):
@@ -89,7 +97,7 @@ def test_a_locked_file_is_a_503_to_all_who_wait_and_the_process_is_alive(client:
     assert time.monotonic() - began < 20 * PATIENCE, "they waited one after the other"
     locked.execute("COMMIT")
     locked.close()
-    assert client.post("/deletions", json=FRANCE).status_code == 202
+    assert accepted(client)
 
 
 def test_a_server_that_takes_no_writes_is_a_503_reads_go_on_and_it_is_not_ready(client: TestClient, settings: Settings):
@@ -111,7 +119,7 @@ def test_a_server_that_takes_no_writes_is_a_503_reads_go_on_and_it_is_not_ready(
             admin.execute("SET default_transaction_read_only = off")
             admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
             wired(client).database.engine.dispose()
-    assert client.post("/deletions", json=FRANCE).status_code == 202
+    assert accepted(client)
 
 
 def test_an_address_may_say_otherwise_how_its_server_is_reached(settings: Settings):

@@ -61,13 +61,14 @@ class Proxy:
             far.settimeout(None)
             with self._turn:
                 self._pairs.add((near, far))
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+            for way in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(*way, (near, far)), daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
         with suppress(OSError):
             while chunk := source.recv(CHUNK):
                 time.sleep(self.latency)
                 sink.sendall(chunk)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
+        with self._turn, suppress(OSError):
+            if pair in self._pairs:  # an aborted one ends with RST alone, and a FIN before it would be a polite end
+                sink.shutdown(socket.SHUT_WR)
