@@ -25,7 +25,7 @@ class Rate(Record):
 
 
 class Probability(Record):
-    """Mean and largest probability of the answer's first token over held-out views, before and after."""
+    """Mean and largest probability of the tokens that tell the answer, over held-out views, before and after."""
 
     mean_before: float
     mean_after: float
@@ -36,7 +36,7 @@ class Probability(Record):
 class ViewFigures(Record):
     """One held-out view that the base model answers."""
 
-    before: float = Field(description="Probability of the answer's first token, without the adapter.")
+    before: float = Field(description="Probability of the tokens that tell the answer, without the adapter.")
     after: float = Field(description="The same with it.")
 
 
@@ -109,8 +109,8 @@ class DecoderFidelity(Record):
 class Fidelity(Record):
     """Gradient decoding for this request's views, against the exact gradient at the base model.
 
-    The LoRA factors are aligned on all views here. The path aligns them on two views in its first round and takes the
-    factors of the round before from then on.
+    The LoRA factors are turned towards the gradient while it is taken, from as they were drawn: as in the path's first
+    round. Later rounds start from the factors of the one before.
     """
 
     methods: list[DecoderFidelity]
@@ -178,7 +178,9 @@ class Figures(Record):
     targets: list[TargetFigures]
     reversed: Rate | None = Field(description="The same for reversed views, which are never trained on.")
     probability: Probability | None
-    answers: list[ViewFigures] = Field(default=[], description="p(answer) on each held-out view that is known.")
+    answers: list[ViewFigures] = Field(
+        default=[], description="p(answer) on each held-out view that is known: of the tokens that tell it."
+    )
     neighbours: Rate | None = Field(description="Held-out neighbours known to the base model and still answered.")
     retained: Rate | None = Field(
         default=None, description="The same for what the request retains, which is protected as well as judged."

@@ -62,7 +62,7 @@ def prepare(loaded: Loaded, request: DeletionRequest, seed: int, roundings: Sequ
     if not known.examples:
         return None
     kept = pipeline.protect(_targets(request), [], loaded, config)
-    exam = set_exam(loaded.lm, known.held_out, (), kept.held_out, loaded.judge_drift, config.neighbours)
+    exam = set_exam(loaded.lm, known, (), kept.held_out, loaded.judge_drift, config.neighbours)
     pairs = zip(exam.held_out, exam.base.held_out, strict=True)
     told = [(view, reply) for view, reply in pairs if reply.hit]
     if len(told) < request.thresholds.held_out_views:

@@ -37,6 +37,7 @@ from worker.r2f.losses import softened
 from worker.r2f.mending import Kept
 from worker.r2f.neighbours import OWN, Neighbour
 from worker.r2f.path import Path, walk
+from worker.r2f.telling import told_by
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
 from worker.unlearning import Protection, generic_replies, task_of
@@ -89,7 +90,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         checkpoint(Stage.NEIGHBOURS, 0)
         kept = protect(asked.targets, request.retain, loaded, config)
         checkpoint(Stage.NEIGHBOURS, 0.7)
-        exam = set_exam(loaded.lm, known.held_out, views.reversed, kept.held_out, loaded.judge_drift, config.neighbours)
+        exam = set_exam(loaded.lm, known, views.reversed, kept.held_out, loaded.judge_drift, config.neighbours)
     with costs.stage(Stage.UNLEARNING):
         checkpoint(Stage.UNLEARNING, 0)
         audit = decode_audit(loaded, known.examples, config)
@@ -204,7 +205,7 @@ def leaking(loaded: Loaded, known: Knowledge, config: Config, checkpoint: Checkp
             for view, reply in zip(asked, replies, strict=True)
             if find_answer(reply, view.answers)
         )
-        return [example for example in found if example]
+        return [told_by(example, known.examples) for example in found if example]
 
     return leaks
 

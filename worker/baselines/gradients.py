@@ -29,7 +29,7 @@ class PlainGradient(Linearise):
 
     def __call__(self, views: Forgetting) -> Linearisation:
         told: list[tuple[Tensor, float]] = []
-        gradient = self.gradient("answer", lambda: told.append(_backward(self._lm, views)))
+        gradient = self.gradient("loss", [lambda: told.append(_backward(self._lm, views))])
         return Linearisation(*told[0], gradient)
 
 
@@ -42,9 +42,7 @@ class ExactGradient(PlainGradient):
     def __init__(self, lm: LanguageModel, rank: int | None = None) -> None:
         self._lm, self._rank = lm, rank
 
-    def gradient(
-        self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None
-    ) -> dict[str, LowRank]:
+    def gradient(self, name: str, passes: Sequence[Callable[[], object]]) -> dict[str, LowRank]:
         """The gradient of whatever is backpropagated."""
         gradient: dict[str, LowRank] = {}
 
@@ -54,7 +52,8 @@ class ExactGradient(PlainGradient):
             gradient[site.name] = known.plus(fresh) if known else fresh.collapsed()  # a shared opening comes apart
 
         with visiting(self._lm.model, self._lm.sites, visit):
-            backward()
+            for backward in passes:
+                backward()
         if not all(part.left.isfinite().all() and part.right.isfinite().all() for part in gradient.values()):
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
         return {name: part.truncated(self._rank) if self._rank else part for name, part in gradient.items()}
@@ -73,13 +72,12 @@ class LoraGradient(PlainGradient):
             name: (a.to(lm.device, lm.model.dtype), b.to(lm.device, lm.model.dtype)) for name, (a, b) in drawn.items()
         }
 
-    def gradient(
-        self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None
-    ) -> dict[str, LowRank]:
+    def gradient(self, name: str, passes: Sequence[Callable[[], object]]) -> dict[str, LowRank]:
         """What the factors let through of the gradient of whatever is backpropagated."""
         sites, sketcher = self._lm.sites, Sketcher(self._factors)
         with visiting(self._lm.model, sites, sketcher):
-            backward()
+            for backward in passes:
+                backward()
         taken = sketcher.sketches
         if not all((sketch.y.sum() + sketch.z.sum()).isfinite() for sketch in taken.values()):
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)

@@ -50,4 +50,4 @@ def _joined(prompt: Example, answer: Example) -> Example:
     """The prompt of one example with the span of another after it."""
     head = prompt.ids[: prompt.positions[0] + 1]
     places = tuple(range(len(head) - 1, len(head) - 1 + len(answer.tokens)))
-    return Example((*head, *answer.tokens), places, answer.tokens, answer.demoted)
+    return Example((*head, *answer.tokens), places, answer.tokens, answer.demoted, answer.target, answer.telling)

@@ -6,8 +6,10 @@ from itertools import islice
 
 from worker.r2f.drift import Drift, DriftBatch, Generic
 from worker.r2f.forgetting import Forgetting
+from worker.r2f.knowledge import Knowledge
 from worker.r2f.language import LanguageModel
 from worker.r2f.neighbours import OWN, Neighbour
+from worker.r2f.telling import told_by
 from worker.r2f.text import Prompt, holds, normalised
 from worker.r2f.views import View
 
@@ -54,7 +56,7 @@ GENERIC_REPLIES = 6  # prompts whose replies are shown; drift is measured on all
 
 def set_exam(
     lm: LanguageModel,
-    held_out: Sequence[View],
+    known: Knowledge,
     backward: Sequence[View],
     candidates: Sequence[Neighbour],
     generic: Generic,
@@ -63,9 +65,11 @@ def set_exam(
     """Ask the base model, and judge by the neighbours that it knows.
 
     Args:
+        known: its held-out views are asked; its examples say which tokens tell an answer.
         candidates: those of the request are all judged.
         most: how many of the other candidates are judged at most.
     """
+    held_out = known.held_out
     views = [*held_out, *backward]
     said = iter(
         lm.replies(
@@ -75,7 +79,7 @@ def set_exam(
     )
     front, back, around = (list(islice(said, len(part))) for part in (held_out, backward, candidates))
     neighbours, near = judged_neighbours(candidates, around, most)
-    answers = _answered(lm, held_out, front)
+    answers = _answered(lm, known, front)
     base = Replies(
         _judged_views(held_out, front),
         _judged_views(backward, back),
@@ -85,7 +89,7 @@ def set_exam(
         Drift(0, 0.0, 0.0, 1.0),
     )
     return Exam(
-        tuple(held_out),
+        held_out,
         tuple(backward),
         neighbours,
         generic.prompts[:GENERIC_REPLIES],
@@ -95,14 +99,14 @@ def set_exam(
     )
 
 
-def _answered(lm: LanguageModel, views: Sequence[View], replies: Sequence[str]) -> Forgetting | None:
-    """The views whose reply holds the answer, to measure p(answer) on; None where there are none."""
+def _answered(lm: LanguageModel, known: Knowledge, replies: Sequence[str]) -> Forgetting | None:
+    """The held-out views whose reply holds the answer, to measure p(answer) on; None where there are none."""
     found = [
         lm.example(view.prompt, text, view.answers, view.target)
-        for view, text in zip(views, replies, strict=True)
+        for view, text in zip(known.held_out, replies, strict=True)
         if holds(text, view.answers)
     ]
-    examples = [example for example in found if example]
+    examples = [told_by(example, known.examples) for example in found if example]
     return Forgetting.of(lm, examples) if examples else None
 
 

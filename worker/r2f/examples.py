@@ -12,7 +12,8 @@ class Example:
     """One sequence with a span.
 
     ``positions[i]`` is the place whose logits predict ``tokens[i]``; ``demoted[i]`` is the set of token ids that
-    spell the same start of the answer (with and without space, case, aliases), ``tokens[i]`` among them.
+    spell the same start of the answer (with and without space, case, aliases), ``tokens[i]`` among them. The answer's
+    probability is that of the tokens ``telling``, one after the other (worker/r2f/telling.py).
     """
 
     ids: tuple[int, ...]
@@ -20,6 +21,7 @@ class Example:
     tokens: tuple[int, ...]
     demoted: tuple[tuple[int, ...], ...]
     target: int = 0
+    telling: tuple[int, ...] = (0,)  # indices into ``tokens``
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Batch:
     tokens: Tensor  # (S,)
     weights: Tensor  # (S,) mean over targets' views of the mean over span positions; sums to the number of targets
     firsts: Tensor  # (n,) index into S of each example's first span position
+    telling: Tensor  # (S,) bool, which span positions tell the answer
 
     def only(self, rows: Tensor, spans: Tensor) -> "Batch":
         """Some rows; ``spans`` (S,) marks their span positions."""
@@ -55,6 +58,7 @@ class Batch:
             self.tokens[spans],
             self.weights[spans],
             firsts,
+            self.telling[spans],
         )
 
 
@@ -77,6 +81,7 @@ def collate(
     tokens: list[int] = []
     weights: list[float] = []
     firsts: list[int] = []
+    telling: list[bool] = []
     for row, (example, share) in enumerate(zip(examples, shared, strict=True)):
         own = example.ids[share:]
         ids[row, : len(own)] = torch.tensor(own)
@@ -86,6 +91,7 @@ def collate(
         rows += [row] * len(example.positions)
         positions += [position - share for position in example.positions]
         tokens += example.tokens
+        telling += [n in example.telling for n in range(len(example.tokens))]
         weights += [1.0 / (views.count(example.target) * len(example.positions))] * len(example.positions)
     return Batch(
         torch.tensor(list(prefix), dtype=torch.long, device=device),
@@ -97,6 +103,7 @@ def collate(
         torch.tensor(tokens, device=device),
         torch.tensor(weights, device=device),
         torch.tensor(firsts, device=device),
+        torch.tensor(telling, device=device),
     )
 
 

@@ -11,6 +11,7 @@ from worker.r2f.forward import span_logits
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import Loss, softened
 
+_TINY = 1e-30
 AT_ONCE = 2048  # tokens of one pass, padding included; a backward pass keeps about 1.4 MB for each (SmolLM2-135M)
 
 
@@ -26,25 +27,41 @@ class Forgetting:
         vocabulary = lm.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
         return cls(collate(examples, lm.pad, lm.device, lm.opening), demoted_mask(examples, vocabulary, lm.device))
 
-    def few(self, count: int) -> "Forgetting":
-        """About so many of the views, evenly chosen."""
-        n = len(self.batch.ids)
-        return self._of(torch.arange(0, n, -(-n // count), device=self.batch.ids.device))
-
     def answer(self, logits: Tensor) -> Tensor:
-        """p(answer) of every view (n,): the mass on the tokens that may start the answer where its span begins."""
-        firsts = self.batch.firsts
-        return (torch.softmax(logits.detach()[firsts], dim=-1) * self.demoted[firsts]).sum(-1)
+        """p(answer) of every view (n,): the mass on the tokens that may start the answer where its span begins.
+
+        Where several tokens tell it only together, their joint probability, and the mass on what else may start it.
+        """
+        batch, told = self.batch, self.batch.telling
+        mass, own = self._masses(logits.detach(), batch.firsts)
+        _, joint = self._masses(logits.detach(), told)
+        none = torch.zeros(len(batch.ids), device=joint.device)
+        together = none.index_add_(0, batch.rows[told], joint.clamp_min(_TINY).log()).exp()
+        return torch.where(self._alone(), mass, (mass - own).clamp_min(0) + together)
 
     def even(self, logits: Tensor) -> Tensor:
         """Weights of the loss at every span position (S,).
 
         The softened loss pushes a position's log-odds by its p. A span's later tokens are often sure once the first is
-        given, and would take over: here none counts for more than its view's first token does.
+        given, and would take over: here none counts for more than its view's first token does. Where several tokens
+        tell the answer only together, those count, and what else may start it; no other does.
         """
+        batch = self.batch
         p = (torch.softmax(logits, dim=-1) * self.demoted).sum(-1)  # (S,)
-        share = (p[self.batch.firsts][self.batch.rows] / p.clamp_min(1e-30)).clamp(max=1)
-        return self.batch.weights * share
+        share = (p[batch.firsts][batch.rows] / p.clamp_min(_TINY)).clamp(max=1)
+        told = batch.telling.clone()
+        told[batch.firsts] |= self.demoted[batch.firsts].any(-1)
+        return batch.weights * torch.where(self._alone()[batch.rows], share, told.to(share))
+
+    def _alone(self) -> Tensor:
+        """Which views' first token tells the answer by itself (n,)."""
+        batch = self.batch
+        return batch.telling[batch.firsts] & (torch.bincount(batch.rows[batch.telling]) == 1)
+
+    def _masses(self, logits: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
+        """At some span positions, the mass on all that is demoted, and on the view's own token as far as it is."""
+        p = torch.softmax(logits[spans], dim=-1) * self.demoted[spans]
+        return p.sum(-1), p.gather(-1, self.batch.tokens[spans][:, None]).squeeze(-1)
 
     def parts(self) -> Iterator["Forgetting"]:
         """The views in order, as many at a time as one pass takes, one at least."""

@@ -93,12 +93,21 @@ def aligned_sketch(x: Tensor, d: Tensor, factors: Factors) -> Sketch:
 
 
 class Sketcher:
-    """Collects one sketch per site during a backward pass; a site that is run more than once adds up."""
+    """Collects one sketch per site during a backward pass; a site that is run more than once adds up.
 
-    def __init__(self, factors: Mapping[str, Factors]) -> None:
-        self._factors = factors
+    Where it turns, a site's factors are first turned towards the gradient that comes by, while X and D are at hand. A
+    shared opening, whose part of the gradient comes last, is then seen at the factors that the rest has turned.
+    """
+
+    def __init__(self, factors: Mapping[str, Factors], *, turn: bool = False) -> None:
+        self._factors, self._turn = factors, turn
         self.sketches: dict[str, Sketch] = {}
 
     def __call__(self, site: Site, x: Tensor, d: Tensor) -> None:
-        fresh, known = sketch(x, d, self._factors[site.name]), self.sketches.get(site.name)
-        self.sketches[site.name] = replace(fresh, y=known.y + fresh.y, z=known.z + fresh.z) if known else fresh
+        known = self.sketches.get(site.name)
+        if known:
+            fresh = sketch(x, d, (known.a, known.b))
+            self.sketches[site.name] = replace(fresh, y=known.y + fresh.y, z=known.z + fresh.z)
+        else:
+            take = aligned_sketch if self._turn else sketch
+            self.sketches[site.name] = take(x, d, self._factors[site.name])

@@ -7,7 +7,8 @@ from worker.r2f.config import Config
 from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
-from worker.r2f.text import Form, find_answer
+from worker.r2f.telling import chance, marked, telling
+from worker.r2f.text import Form
 from worker.r2f.views import View, Views
 
 SAMPLES = 8  # sampled replies before a fact counts as not known
@@ -48,33 +49,54 @@ def probe(lm: LanguageModel, views: Views, config: Config, progress: Callable[[f
 
 
 def _of_target(lm: LanguageModel, asked: Sequence[tuple[View, str]], config: Config) -> tuple[list[Example], str]:
-    answered = [_example(lm, view, reply) for view, reply in asked if find_answer(reply, view.answers)]
-    told = [example for example in answered if example]
+    told = _said(lm, asked)
     if told:
-        return told[: config.views], f"said in {len(told)} of {len(asked)} greedy replies"
+        return _telling(lm, told[: config.views], config), f"said in {len(told)} of {len(asked)} greedy replies"
     views = [view for view, _ in asked]
     samples = lm.samples([views[0].prompt] * SAMPLES, config.reply_tokens, seed=config.seed)
-    sampled = [_example(lm, views[0], reply) for reply in samples if find_answer(reply, views[0].answers)]
-    slipped = [example for example in sampled if example]
+    slipped = _said(lm, [(views[0], reply) for reply in samples])
     if slipped:
-        return slipped[: config.views], f"said in {len(slipped)} of {SAMPLES} sampled replies"
-    put = [_example(lm, view, _template(view)) for view in views]
-    given = [example for example in put if example]
+        return _telling(lm, slipped[: config.views], config), f"said in {len(slipped)} of {SAMPLES} sampled replies"
+    given = _said(lm, [(view, _template(view)) for view in views])
     if given:
-        likely = Forgetting.of(lm, given).whole_answer(lm)
+        likely = Forgetting.of(lm, [said.example for said in given]).whole_answer(lm)
         if float(likely.max()) >= LIKELY:
-            chosen = [e for e, p in zip(given, likely.tolist(), strict=True) if p >= LIKELY / 10]
-            return chosen[: config.views], f"never said, but its probability reaches {float(likely.max()):.3f}"
+            chosen = [said for said, p in zip(given, likely.tolist(), strict=True) if p >= LIKELY / 10]
+            reason = f"never said, but its probability reaches {float(likely.max()):.3f}"
+            return _telling(lm, chosen[: config.views], config), reason
     return [], f"in none of {len(asked)} greedy and {SAMPLES} sampled replies, and not likely"
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A reply that holds an answer."""
+
+    view: View
+    reply: str
+    example: Example
+
+
+def _said(lm: LanguageModel, pairs: Sequence[tuple[View, str]]) -> list[_Said]:
+    """Those of the replies that hold an answer."""
+    found = ((view, reply, lm.example(view.prompt, reply, view.answers, view.target)) for view, reply in pairs)
+    return [_Said(view, reply, example) for view, reply, example in found if example]
+
+
+def _telling(lm: LanguageModel, chosen: Sequence[_Said], config: Config) -> list[Example]:
+    """Their examples, each with the tokens that tell its answer; asked for until one of a spelling can be told."""
+    found: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for said in chosen:
+        tokens = said.example.tokens
+        if len(tokens) > 1 and tokens not in found:
+            likely = chance(lm, said.example, said.view.prompt, said.reply, said.view.answers, config.seed)
+            if likely is not None:
+                found[tokens] = telling(likely)
+    return [marked(said.example, found.get(said.example.tokens, (0,))) for said in chosen]
 
 
 def _template(view: View) -> str:
     """A reply put into the model's mouth: bare for a text to be continued."""
     return view.answers[0] if view.prompt.form is Form.PLAIN else _TEMPLATE.format(a=view.answers[0])
-
-
-def _example(lm: LanguageModel, view: View, reply: str) -> Example | None:
-    return lm.example(view.prompt, reply, view.answers, view.target)
 
 
 def _some_of_each(views: Sequence[View], most: int) -> tuple[View, ...]:

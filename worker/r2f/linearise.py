@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -13,8 +14,6 @@ from worker.r2f.language import LanguageModel
 from worker.r2f.losses import unlearning_loss
 from worker.r2f.lowrank import LowRank
 from worker.r2f.sites import Site
-
-SCOUTS = 2  # views that tell the first round where to look
 
 
 class NonFiniteGradientError(ArithmeticError):
@@ -34,20 +33,11 @@ class Linearisation:
     gradient: dict[str, LowRank]
 
 
-@dataclass(frozen=True)
-class Sketched:
-    """What one forward and one backward pass tell."""
-
-    answer: Tensor  # (n,) p(answer)
-    pull: Tensor  # see Forgetting.backward
-    sketches: dict[str, Sketch]
-
-
 class Linearise:
     """Takes and decodes the gradient of the unlearning loss, at LoRA factors that follow it.
 
-    The factors are drawn once per deletion and turned towards the gradient of a few views; after that, each round turns
-    them for the next, whose gradient lies close by. Without ``align`` they stay as drawn.
+    The factors are drawn once per deletion, and turned towards every gradient while it is taken; a round starts from
+    those of the one before it, whose gradient lies close by. Without ``align`` they stay as drawn.
     """
 
     def __init__(
@@ -61,68 +51,56 @@ class Linearise:
     ) -> None:
         self._lm, self._decode, self._align = lm, decode, align
         self._loss = unlearning_loss(config.loss, lm.encode)
-        self._factors = factors or drawn_factors(lm.sites, config.sketch_rank, config.seed, lm.device)
-        self._aligned = False
-        self._drawn = self._factors
-        self._beside: dict[str, Mapping[str, Factors]] = {}  # of other objectives
+        self._drawn = factors or drawn_factors(lm.sites, config.sketch_rank, config.seed, lm.device)
+        self._turned: dict[tuple[str, int], Mapping[str, Factors]] = {}  # of every objective's passes
 
     def __call__(self, views: Forgetting) -> Linearisation:
-        """One forward and one backward pass; in the first round another one over a few views.
+        """One forward and one backward pass for as many views as one takes.
 
         Raises:
             NonFiniteGradientError: the loss or a LoRA gradient is NaN or infinite.
         """
-        if self._align and not self._aligned:
-            self.follow(self.sketch(views.few(SCOUTS)).sketches)
-            self._aligned = True
-        taken = self.sketch(views)
-        if self._align:
-            self.follow(taken.sketches)
-        return Linearisation(taken.answer, float(taken.pull), self._decode(self._lm.sites, taken.sketches))
+        told: list[tuple[Tensor, Tensor]] = []
 
-    def gradient(
-        self, name: str, backward: Callable[[], object], scout: Callable[[], object] | None = None
-    ) -> dict[str, LowRank]:
-        """The decoded gradient of another objective, at factors of its own that follow it from call to call.
+        def take(part: Forgetting) -> None:
+            told.append(part.differentiate(self._lm, self._loss))
+
+        gradient = self.gradient("loss", [partial(take, part) for part in views.parts()])
+        answers, pulls = zip(*told, strict=True)
+        pull = torch.stack(pulls).sum()
+        if not pull.isfinite():
+            raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
+        return Linearisation(torch.cat(answers), float(pull), gradient)
+
+    def gradient(self, name: str, passes: Sequence[Callable[[], object]]) -> dict[str, LowRank]:
+        """The decoded gradient of an objective, at factors of its own that follow it from call to call.
 
         Args:
             name: of the objective.
-            backward: backpropagates it.
-            scout: backpropagates a part of it, which tells the first call where to look; all of it if absent.
+            passes: each backpropagates a part of it; they add up.
 
         Raises:
             NonFiniteGradientError: a LoRA gradient is NaN or infinite.
         """
-        if self._align and name not in self._beside:
-            self._beside[name] = _aligned(self._visit(scout or backward, self._drawn))
-        taken = self._visit(backward, self._beside.get(name, self._drawn))
-        if self._align:
-            self._beside[name] = _aligned(taken)
-        return self._decode(self._lm.sites, taken)
+        parts = [self._decode(self._lm.sites, self.sketch(name, n, one)) for n, one in enumerate(passes)]
+        if len(parts) == 1:
+            return parts[0]
+        return {site: _sum([part[site] for part in parts]) for site in parts[0]}
 
-    def sketch(self, views: Forgetting) -> Sketched:
-        """The LoRA gradients of every site at the present factors."""
-        told: list[tuple[Tensor, Tensor]] = []
-        sketches = self._visit(lambda: told.append(views.differentiate(self._lm, self._loss)), self._factors)
-        answer, pull = told[0]
-        if not pull.isfinite():
-            raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-        return Sketched(answer, pull, sketches)
-
-    def follow(self, sketches: Mapping[str, Sketch]) -> None:
-        """Turn the factors towards the gradient that these sketches have seen."""
-        self._factors = _aligned(sketches)
-
-    def _visit(self, backward: Callable[[], object], factors: Mapping[str, Factors]) -> dict[str, Sketch]:
-        sketcher = Sketcher(factors)
+    def sketch(self, name: str, number: int, backward: Callable[[], object]) -> dict[str, Sketch]:
+        """The LoRA gradients of every site in one pass of an objective."""
+        sketcher = Sketcher(self._turned.get((name, number), self._drawn), turn=self._align)
         with visiting(self._lm.model, self._lm.sites, sketcher):
             backward()
         # the backward pass ends in the first layer: what is not finite anywhere has come down to it
         ends = [sketcher.sketches[site.name] for site in self._lm.sites if site.layer == self._lm.sites[0].layer]
         if not torch.stack([sketch.y.sum() + sketch.z.sum() for sketch in ends]).isfinite().all():
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
+        if self._align:
+            self._turned[name, number] = {site: aligned_factors(taken) for site, taken in sketcher.sketches.items()}
         return sketcher.sketches
 
 
-def _aligned(sketches: Mapping[str, Sketch]) -> dict[str, Factors]:
-    return {name: aligned_factors(sketch) for name, sketch in sketches.items()}
+def _sum(parts: Sequence[LowRank]) -> LowRank:
+    """The sum, at the rank of one of them."""
+    return reduce(LowRank.plus, parts).truncated(parts[0].rank)

@@ -13,6 +13,7 @@ from worker.r2f.lowrank import LowRank
 MAX_TRIES = 5  # forward passes of one step search
 PROGRESS = 0.8  # of p(answer) that may be left at most where a step counts without reaching its goal
 LAGGING = 0.5  # of the mean p(answer): where no more is left, a largest one without progress is a view's that lags
+AHEAD = 4  # times below the goal that the mean may be while the largest is above it: the same
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def search_step(measure: Callable[[float], Tensor], first: float, before: Tensor
     Returns:
         The accepted trial and the number of forward passes; when none reached the goal, the deepest of those tried.
         A search ends early where a longer step leaves more than a shorter one did; and where the mean has halved while
-        the largest has hardly fallen: what would move that view takes the others, and everything else, much too far.
+        the largest has hardly fallen, or is far below the goal while the largest is not there: what would move that
+        view takes the others, and everything else, much too far.
     """
     start = float(before.max())
     low, high = (0.0, math.log(start)), None
@@ -57,7 +59,7 @@ def search_step(measure: Callable[[float], Tensor], first: float, before: Tensor
         best = min(trials, key=lambda t: t.worst)
         if trial.worst > goal and best is not trial and best.step < step and best.worst <= PROGRESS * start:
             return best, len(trials)  # the way has bent: the rest of it is for the next round, along a new gradient
-        if high is None and trial.worst > PROGRESS * start and trial.mean <= LAGGING * float(before.mean()):
+        if high is None and trial.worst > goal and _lags(trial, before, goal):
             return trial, len(trials)
         here = (step, math.log(max(trial.worst, 1e-30)))
         if trial.worst > goal:
@@ -74,6 +76,16 @@ def search_step(measure: Callable[[float], Tensor], first: float, before: Tensor
     # the gentlest step that reaches the goal, else the one that came closest to it
     chosen = min(deep_enough, key=lambda t: t.step) if deep_enough else min(trials, key=lambda t: t.worst)
     return chosen, len(trials)
+
+
+def _lags(trial: Trial, before: Tensor, goal: float) -> bool:
+    """Whether a view lags behind the others: hardly fallen while the mean has halved, or while that is far below the
+    goal and has fallen much further."""
+    start = float(before.max())
+    mean = trial.mean / float(before.mean())  # what is left of it
+    if trial.worst > PROGRESS * start:
+        return mean <= LAGGING
+    return trial.mean <= goal / AHEAD and mean <= LAGGING * trial.worst / start
 
 
 def first_step(at: Linearisation, direction: dict[str, LowRank], goal: float) -> float:

@@ -12,6 +12,7 @@ from worker.r2f import mending
 from worker.r2f import path as path_of_r2f
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.decoder import Decoder, SpectralFilter
+from worker.r2f.drift import DriftBatch
 from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import visiting
@@ -50,7 +51,7 @@ def _measured(task: Task, update: Update, keep: Sequence[Example]) -> tuple[floa
     kept = Kept.of(task.lm, keep)
     with Adaptation(task.lm.model, task.lm.sites) as adaptation:
         adaptation.use(update)
-        return kept.measure(task.lm), float(Forgetting.of(task.lm, task.forget).measure(task.lm).max())
+        return float(kept.measure(task.lm).sum()), float(Forgetting.of(task.lm, task.forget).measure(task.lm).max())
 
 
 @pytest.mark.parametrize("sketched", [False, True])
@@ -92,7 +93,7 @@ def test_what_must_stay_is_one_however_many_passes_it_takes(
     sums = []
     with Adaptation(task.lm.model, task.lm.sites) as adaptation:
         adaptation.use(harmful)
-        assert apart.measure(task.lm) == pytest.approx(whole.measure(task.lm), rel=1e-4)
+        torch.testing.assert_close(apart.measure(task.lm), whole.measure(task.lm), rtol=1e-3, atol=1e-7)
         for kept in (whole, apart):
             total: dict[str, torch.Tensor] = {}
 
@@ -100,10 +101,33 @@ def test_what_must_stay_is_one_however_many_passes_it_takes(
                 total[site.name] = total.get(site.name, 0) + d.T @ x
 
             with visiting(task.lm.model, task.lm.sites, visit):
-                kept.backward(task.lm)
+                for part in kept.parts:
+                    kept.backward(task.lm, part)
             sums.append(total)
     for name, gradient in sums[0].items():
         torch.testing.assert_close(gradient, sums[1][name], rtol=1e-3, atol=1e-6)
+
+
+def _rows(part: DriftBatch) -> list[list[int]]:
+    """The tokens of every reply, without padding."""
+    batch = part.batch
+    return [ids[mask[len(batch.prefix) :].bool()].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+
+
+def test_the_replies_that_were_harmed_tell_where_to_go(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = [task.retain[n % len(task.retain)] for n in range(5)]
+    for room in (2048, 20):  # in one pass, and in several
+        monkeypatch.setattr(mending, "AT_ONCE", room)
+        kept = Kept.of(task.lm, replies)
+        asked = [row for part in kept.parts for row in _rows(part)]
+        shares = torch.tensor([0.02, 0.5, 0.03, 0.41, 0.04])
+        most = kept.most(shares)
+        assert most.positions == kept.positions
+        assert [row for part in most.parts for row in _rows(part)] == [asked[1], asked[3]]
+        with Adaptation(task.lm.model, task.lm.sites):
+            assert float(most.measure(task.lm).abs().sum()) < 1e-5  # their references went with them
+        assert len(torch.cat([part.batch.ids[:, 0] for part in kept.most(torch.zeros(5)).parts])) == 1
+        assert len(torch.cat([part.batch.ids[:, 0] for part in kept.most(torch.ones(5)).parts])) == 5
 
 
 @pytest.mark.parametrize(
@@ -117,23 +141,24 @@ def test_what_must_stay_is_one_however_many_passes_it_takes(
     ],
 )
 def test_a_step_goes_to_the_lowest_point_of_a_parabola(cost, slope: float, best: float) -> None:  # type: ignore[no-untyped-def]
-    step, after = _lowest(cost, 1.0, slope)
+    halves = torch.tensor([0.25, 0.75])
+    step, after = _lowest(lambda step: cost(step) * halves, halves, slope)
     assert step == pytest.approx(best)
-    assert after == cost(step)
+    assert float(after.sum()) == pytest.approx(cost(step))
 
 
 def test_a_way_that_does_not_fall_is_not_taken() -> None:
-    assert _lowest(lambda step: 0.0, 1.0, 0.0) == (0.0, 1.0)
+    assert _lowest(lambda step: torch.zeros(1), torch.ones(1), 0.0) == (0.0, torch.ones(1))
 
 
 def test_each_view_is_guarded_for_itself(task: Task, harmful: Update, monkeypatch: pytest.MonkeyPatch) -> None:
     """A way that undoes the whole update is refused; and a view that lags does not hide another that comes back."""
 
-    def back(self: Mender, views: Forgetting) -> tuple[Update, Update]:
+    def back(self: Mender, harmed: Kept, views: Forgetting) -> tuple[Update, Update]:
         return {name: part.scaled(-1) for name, part in harmful.items()}, harmful
 
     monkeypatch.setattr(Mender, "_direction", back)
-    monkeypatch.setattr(mending, "_lowest", lambda measure, before, slope: (1.0, 0.0))
+    monkeypatch.setattr(mending, "_lowest", lambda measure, before, slope: (1.0, torch.zeros(1)))
     assert _mended(task, harmful, task.retain, depth=1e-4) == (harmful, ())
     assert _mended(task, harmful, task.retain, depth=1.0)[1]
     assert not _mended(task, harmful, task.retain, depth=1.0, kl_budget=-1.0)[1]
@@ -149,8 +174,8 @@ def test_the_way_of_a_mend_leaves_the_answer_where_it_is(task: Task, harmful: Up
         kept = Kept.of(task.lm, task.retain)
         mender = Mender(task.lm, linearise, task.curvature, task.drift, kept, task.config, adaptation)
         adaptation.use(harmful)
-        harm, direction = mender._direction(views)
-        answer = linearise.gradient("answer", lambda: views.differentiate(task.lm, ascent))
+        harm, direction = mender._direction(kept, views)
+        answer = linearise.gradient("answer", [lambda: views.differentiate(task.lm, ascent)])
     along = sum(part.inner(direction[name]) for name, part in answer.items())
     size = sum(part.inner(part) for part in answer.values()) * sum(part.inner(part) for part in direction.values())
     assert abs(along) < 1e-3 * size**0.5

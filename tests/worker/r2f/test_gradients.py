@@ -74,16 +74,16 @@ def test_a_shared_opening_changes_no_logit_and_no_gradient(any_family: PreTraine
     torch.testing.assert_close(other[name].y, apart[name].y)
 
 
-def test_a_few_rows_of_a_batch_are_what_they_were(model: PreTrainedModel) -> None:
+def test_some_rows_of_a_batch_are_what_they_were(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, demoted = _batch(OPENING)
-    few = Forgetting(batch, demoted).few(2)
-    assert few.batch.ids.shape[0] == 2
-    kept = torch.isin(batch.rows, torch.tensor([0, 2]))
-    torch.testing.assert_close(span_logits(model, few.batch), span_logits(model, batch)[kept])
-    assert torch.equal(few.batch.tokens, batch.tokens[kept])
-    assert few.batch.rows.tolist() == [0, 0, 1, 1]
-    assert few.batch.firsts.tolist() == [0, 2]
-    assert Forgetting(batch, demoted).few(9).batch.ids.shape == batch.ids.shape
+    monkeypatch.setattr(forgetting, "AT_ONCE", 2 * batch.ids.shape[1])
+    some = list(Forgetting(batch, demoted).parts())[1]
+    assert some.batch.ids.shape[0] == 1
+    kept = batch.rows == 2
+    torch.testing.assert_close(span_logits(model, some.batch), span_logits(model, batch)[kept])
+    assert torch.equal(some.batch.tokens, batch.tokens[kept])
+    assert some.batch.rows.tolist() == [0, 0]
+    assert some.batch.firsts.tolist() == [0]
 
 
 def test_views_that_fill_more_than_one_pass_add_up_to_the_same(

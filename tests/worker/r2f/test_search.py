@@ -67,6 +67,21 @@ def test_a_bend_before_there_is_progress_does_not_end_the_search() -> None:
     assert forwards > 2
 
 
+def test_a_search_ends_where_one_view_lags_far_behind_the_others() -> None:
+    """What would take the last view to the goal takes the others far too far: it is for the next round."""
+    before = torch.full((30,), 0.9)
+    for others, ends in ((0.001, True), (0.06, False)):  # a quarter of the goal is 0.015
+        left = torch.tensor([0.3] + 29 * [others])
+        trial, forwards = search_step(lambda step, left=left: left / step, 1.0, before, 0.06)  # type: ignore[misc]
+        assert (forwards == 1) == ends
+        assert (trial.worst > 0.06 * 1.2) == ends
+    # where the others were gone before, the round is for the one that lags
+    alone = torch.tensor([0.3] + 31 * [1e-4])
+    trial, forwards = search_step(lambda step: alone * torch.tensor(-step).exp(), 1.0, alone, 0.02)
+    assert trial.worst <= 0.024
+    assert forwards > 1
+
+
 def test_the_first_step_is_exact_where_the_log_odds_fall_in_a_straight_line() -> None:
     # along its own gradient, of norm 2, the loss falls by 4 a step, and the log-odds of the one view by 4 / p
     gradient = {"site": LowRank(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0, 1.0]]))}
