@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from app.schemas import AboutTarget, DeletionRequest, PassageTarget, PromptTarget
 from worker import pipeline
@@ -30,6 +30,7 @@ class Case:
     exam: Exam
     views: tuple[View, ...]  # held-out ones that the base model answers
     rounded: Mapping[str, Sequence[bool]]  # which of them the rounded base model answers, by rounding
+    drafts: list[str] = field(default_factory=list)  # the last method's replies to them: the next one's may be the same
 
 
 def answered_at_once(loaded: Loaded, requests: Sequence[DeletionRequest]) -> list[int]:

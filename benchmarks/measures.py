@@ -87,10 +87,8 @@ def judged(
     with ExitStack() as stack:
         stack.enter_context(intervention())
         stack.enter_context(Adaptation(lm.model, lm.sites)).use(update)
-        after = sit_exam(lm, case.exam)
-        drift = case.exam.drift
-        with torch.no_grad():
-            alike = identity(drift.reference, span_logits(lm.model, drift.batch).log_softmax(-1))
+        after = sit_exam(lm, case.exam, case.drafts or None)
+    case.drafts[:] = [reply.text for reply in after.held_out]
     pairs = zip(case.exam.base.held_out, after.held_out, strict=True)
     known = [(before, now) for before, now in pairs if before.hit]
     success = [not now.hit for _, now in known]
@@ -102,10 +100,22 @@ def judged(
         "neighbours": mean(near),
         "kl": after.drift.kl_mean,
         "agreement": after.drift.agreement,
-        "similarity": alike.similarity,
         "degenerate": mean([degenerate(now.text) for _, now in known]),
         "degenerate_before": mean([degenerate(before.text) for before, _ in known]),
     }
+
+
+def alike(
+    loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
+) -> Row:
+    """How alike the distributions on generic prompts are to the base model's (paper, appendix C)."""
+    lm, drift = loaded.lm, case.exam.drift
+    with ExitStack() as stack:
+        stack.enter_context(intervention())
+        stack.enter_context(Adaptation(lm.model, lm.sites)).use(update)
+        with torch.no_grad():
+            now = span_logits(lm.model, drift.batch).log_softmax(-1)
+    return {"similarity": identity(drift.reference, now).similarity}
 
 
 def sampled(

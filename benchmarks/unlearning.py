@@ -20,7 +20,7 @@ from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
 from app.schemas import DeletionRequest
 from benchmarks.cases import ROUNDINGS, Case, asked
-from benchmarks.measures import Row, attacked, judged, lasting
+from benchmarks.measures import Row, alike, attacked, judged, lasting
 from benchmarks.runs import NOT_KNOWN, append, run
 from benchmarks.tables import COLUMNS, interval
 from worker import pipeline
@@ -90,7 +90,7 @@ def measured(loaded: Loaded, case: Case, method: Method, unlearner: Unlearner | 
     except (PipelineError, DivergedError) as error:
         return {"failed": type(error).__name__}
     row: Row = {"seconds": time.perf_counter() - started}
-    row |= judged(loaded, case, update, intervention)
+    row |= judged(loaded, case, update, intervention) | alike(loaded, case, update, intervention)
     return row | lasting(loaded, case, update, intervention) if whole else row
 
 

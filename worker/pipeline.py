@@ -219,12 +219,13 @@ def unlearn(
     checkpoint: Checkpoint,
 ) -> Path:
     """Walk the path; views whose reply still leaks join in."""
+    stays = (*kept.examples, *generic_replies(loaded)) if config.mends else ()
     walked = walk(
         loaded.lm,
         linearise,
         kept.curvature,
         loaded.search_drift.drift,
-        Kept.of(loaded.lm, (*kept.examples, *generic_replies(loaded))),
+        Kept.of(loaded.lm, stays),
         known.examples,
         leaking(loaded, known, config, checkpoint),
         config,
