@@ -41,9 +41,9 @@ TRANSITIONS: Mapping[tuple[Status, Event], Status] = {
 STAGE_WEIGHTS: Mapping[Stage, float] = {
     Stage.VIEWS: 0.10,
     Stage.NEIGHBOURS: 0.10,
-    Stage.UNLEARNING: 0.45,
+    Stage.UNLEARNING: 0.40,
     Stage.COMPRESSION: 0.05,
-    Stage.EVALUATION: 0.25,
+    Stage.EVALUATION: 0.30,
     Stage.PUBLISHING: 0.05,
 }
 

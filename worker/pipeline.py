@@ -89,8 +89,6 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
     with costs.stage(Stage.NEIGHBOURS):
         checkpoint(Stage.NEIGHBOURS, 0)
         kept = protect(asked.targets, request.retain, loaded, config)
-        checkpoint(Stage.NEIGHBOURS, 0.7)
-        exam = set_exam(loaded.lm, known, views.reversed, kept.held_out, loaded.judge_drift, config.neighbours)
     with costs.stage(Stage.UNLEARNING):
         checkpoint(Stage.UNLEARNING, 0)
         audit = decode_audit(loaded, known.examples, config)
@@ -104,6 +102,8 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         small, compression = shrink(loaded, kept.curvature, walked, config)
     with costs.stage(Stage.EVALUATION):
         checkpoint(Stage.EVALUATION, 0)
+        exam = set_exam(loaded.lm, known, views.reversed, kept.held_out, loaded.judge_drift, config.neighbours)
+        checkpoint(Stage.EVALUATION, 0.5)
         after = judge(loaded, exam, small)
     served = loaded.served
     files = adapter.adapter_files(
