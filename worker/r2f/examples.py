@@ -43,8 +43,13 @@ class Batch:
     firsts: Tensor  # (n,) index into S of each example's first span position
     telling: Tensor  # (S,) bool, which span positions tell the answer
 
-    def only(self, rows: Tensor, spans: Tensor) -> "Batch":
-        """Some rows; ``spans`` (S,) marks their span positions."""
+    def spans(self, rows: Tensor) -> Tensor:
+        """Which span positions some rows have, (S,) bool."""
+        return torch.isin(self.rows, rows)
+
+    def only(self, rows: Tensor) -> "Batch":
+        """Some rows, in ascending order."""
+        spans = self.spans(rows)
         own = self.rows[spans]
         firsts = torch.cumsum(spans, 0)[self.firsts[rows]] - 1
         longest = int(self.mask[rows, len(self.prefix) :].sum(1).max())

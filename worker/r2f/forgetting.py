@@ -116,5 +116,4 @@ class Forgetting:
 
     def _of(self, rows: Tensor) -> "Forgetting":
         """Some of the views, in order."""
-        spans = torch.isin(self.batch.rows, rows)
-        return Forgetting(self.batch.only(rows, spans), self.demoted[spans])
+        return Forgetting(self.batch.only(rows), self.demoted[self.batch.spans(rows)])

@@ -175,9 +175,12 @@ class LanguageModel:
         return replies
 
     def _begun(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
-        """The rows without their shared opening, padded on the left, their mask, and the opening's cache."""
-        k = len(self.opening)
-        shared = [k * (len(row) > k and tuple(row[:k]) == self.opening) for row in rows]
+        """The rows without what they all, or many of them, start with, padded on the left; their mask; its cache."""
+        columns = zip(*(row[:-1] for row in rows), strict=False)
+        common = tuple(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))
+        start = max(self.opening, common, key=len)  # a prompt that is asked many times is read once
+        k = len(start)
+        shared = [k * (len(row) > k and tuple(row[:k]) == start) for row in rows]
         if sum(map(bool, shared)) < 2:
             k, shared = 0, [0] * len(rows)
         rest = [list(row[share:]) for row, share in zip(rows, shared, strict=True)]
@@ -188,8 +191,8 @@ class LanguageModel:
             [int(share > 0)] * k + [0] * pad + [1] * len(row)
             for share, pad, row in zip(shared, pads, rest, strict=True)
         ]
-        opening = torch.tensor(self.opening[:k], dtype=torch.long, device=self.device)
-        cache = shared_cache(self.model, opening, len(rows)) if k else DynamicCache(config=self.model.config)
+        prefix = torch.tensor(start[:k], dtype=torch.long, device=self.device)
+        cache = shared_cache(self.model, prefix, len(rows)) if k else DynamicCache(config=self.model.config)
         return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device), cache
 
     def example(self, prompt: Prompt, reply: str, answers: Sequence[str], target: int = 0) -> Example | None:

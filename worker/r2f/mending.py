@@ -72,8 +72,7 @@ class Kept:
             rows = wanted[(wanted >= first) & (wanted < first + len(part.batch.ids))].sort().values - first
             first += len(part.batch.ids)
             if len(rows):
-                spans = torch.isin(part.batch.rows, rows)
-                parts.append(DriftBatch(part.batch.only(rows, spans), part.reference[spans]))
+                parts.append(part.only(rows))
         return Kept(tuple(parts), self.positions)
 
     def backward(self, lm: LanguageModel, part: DriftBatch) -> None:

@@ -5,6 +5,8 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.tiny import word_tokenizer
+from worker.r2f import language
+from worker.r2f.forward import shared_cache
 from worker.r2f.language import LanguageModel, PromptTooLongError, _told
 from worker.r2f.text import Form, Prompt
 
@@ -64,6 +66,15 @@ def test_replies_do_not_depend_on_a_shared_opening(lm: LanguageModel) -> None:
     spelt = [Prompt(f"w60 w61 w62 {text.text} w63", Form.PLAIN) for text in PROMPTS]
     assert fresh.replies([*chats, *PROMPTS], 12) == [*lm_alone(fresh, spelt), *before[len(chats) :]]
     assert fresh.replies([*chats, *PROMPTS], 12)[: len(chats)] != before[: len(chats)]
+
+
+def test_what_all_prompts_start_with_is_read_once(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ("w5 w9 w33 w20", "w5 w9 w33 w20", "w5 w9 w33 w20 w71", "w5 w9 w33 w20 w8 w9")
+    prompts = [Prompt(text, Form.PLAIN) for text in texts]
+    alone, read = lm_alone(lm, prompts), []
+    monkeypatch.setattr(language, "shared_cache", lambda *given: read.append(given[1].tolist()) or shared_cache(*given))
+    assert lm.replies(prompts, 12) == alone
+    assert read == [lm.encode("w5 w9 w33")]  # the last token of the shortest is left, for its logits
 
 
 def lm_alone(lm: LanguageModel, prompts: list[Prompt]) -> list[str]:
