@@ -73,7 +73,9 @@ VARIANTS = {
     "damping 0.01": Variant({"damping": 0.01}),
     "damping 0.1": Variant({"damping": 0.1}),
     "neighbours 1×": Variant({"neighbour_weight": 1.0}),
-    "neighbours 16×": Variant({"neighbour_weight": 16.0}),
+    "neighbours 4×": Variant({"neighbour_weight": 4.0}),
+    "neighbours 64×": Variant({"neighbour_weight": 64.0}),
+    "neighbours' rank 48": Variant({"neighbour_rank": 48}),
     "loss ascent": Variant({"loss": "ascent"}),
     "loss uniform": Variant({"loss": "uniform"}),
     "loss refusal": Variant({"loss": "refusal"}),
@@ -110,7 +112,7 @@ def _unit(loaded: Loaded, case: Case, variant: Variant, whole: bool) -> Row:
     config = replace(case.config, **variant.settings)  # type: ignore[arg-type]
     known = fewer(case.known, config.views) if "views" in variant.settings else case.known
     curvature = variant.curvature(loaded, case)
-    if "neighbour_weight" in variant.settings:
+    if {"neighbour_weight", "neighbour_rank"} & variant.settings.keys():
         near = neighbour_curvature(loaded.lm, case.kept.examples, config.neighbour_rank, config.seed)
         curvature = loaded.curvature.plus(near, config.neighbour_weight)
     linearise = Linearise(loaded.lm, loaded.decoder, config)

@@ -80,7 +80,7 @@ def neighbour_curvature(lm: LanguageModel, examples: Sequence[Example], rank: in
     """The curvature of neighbours' replies, from the gradient of their log-odds."""
     sketch = CurvatureSketch(lm.sites, rank, seed, lm.device)
     for batch in _batches(sorted(examples, key=lambda example: len(example.ids))):
-        accumulate(lm, batch, sketch, log_odds)
+        accumulate(lm, batch, sketch, log_odds, lm.opening)
     return sketch.curvature()
 
 
@@ -89,9 +89,14 @@ def accumulate(
     examples: Sequence[Example],
     sketch: CurvatureSketch,
     loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    opening: Sequence[int] = (),
 ) -> None:
-    """One forward and backward pass of the summed loss over whole replies."""
-    batch = collate(examples, lm.pad, lm.device)
+    """One forward and backward pass of the summed loss over whole replies.
+
+    Args:
+        opening: tokens that many of them start with, which are seen once, with the gradients of all.
+    """
+    batch = collate(examples, lm.pad, lm.device, opening)
     with torch.enable_grad(), visiting(lm.model, lm.sites, sketch):
         logits = span_logits(lm.model, batch)
         loss(logits, batch.tokens, torch.empty(0)).sum().backward()  # type: ignore[no-untyped-call]

@@ -16,8 +16,8 @@ class Config:
     sketch_rank: int = 8  # r: rank of the LoRA gradients
     adapter_rank: int = 16  # ρ: rank of the published adapter
     damping: float = 0.03  # λ of the preconditioner, as a share of the mean diagonal
-    neighbour_weight: float = 4.0  # of the neighbours' curvature, beside the generic one's 1
-    neighbour_rank: int = 48  # low-rank part of the neighbours' curvature
+    neighbour_weight: float = 16.0  # of the neighbours' curvature, beside the generic one's 1
+    neighbour_rank: int = 128  # low-rank part of the neighbours' curvature
     max_rounds: int = 8
     factor: float = 15.0  # how far one round takes p(answer) down
     depth: float = 1e-4  # p(answer) at which a view counts as forgotten while searching

@@ -8,12 +8,15 @@ by extending the low-rank part (Woodbury).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from worker.r2f.lowrank import LowRank
 from worker.r2f.sites import Site
+
+OVERSAMPLED = 32  # directions beyond the rank that a sketch sees, so that the rank's own are found well
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,19 @@ class Moment:
         return self.u @ (self.u.T @ x) + (self.rest[:, None] + lam) * x
 
 
+@lru_cache(maxsize=16)  # a model has few widths and hundreds of sites
+def _test_matrix(d: int, width: int, seed: int) -> Tensor:
+    """An orthonormal basis (d × width) of seeded Gaussian directions."""
+    basis: Tensor = torch.linalg.qr(torch.randn(d, width, generator=torch.Generator().manual_seed(seed)))[0]
+    return basis
+
+
 class MomentSketch:
     """Accumulates a Moment over rows in one pass: C Ω and diag(C) for a seeded Gaussian Ω (d × l)."""
 
     def __init__(self, d: int, rank: int, seed: int, device: torch.device | str = "cpu") -> None:
-        generator = torch.Generator().manual_seed(seed)
         self._rank = rank
-        self._omega = torch.linalg.qr(torch.randn(d, min(d, 2 * rank), generator=generator))[0].to(device)
+        self._omega = _test_matrix(d, min(d, rank + OVERSAMPLED), seed).to(device)
         self._range = torch.zeros_like(self._omega)
         self._diagonal = torch.zeros(d, device=device)
         self._rows = 0.0
