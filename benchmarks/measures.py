@@ -2,8 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 
@@ -79,14 +79,25 @@ def lasting(
     return row | relearned(loaded, case, update) if update else row
 
 
+@contextmanager
+def in_force(
+    loaded: Loaded, update: Update, intervention: Callable[[], AbstractContextManager[object]]
+) -> Iterator[None]:
+    """The model with an update and whatever is entered beside it."""
+    with intervention(), Adaptation(loaded.lm.model, loaded.lm.sites) as adaptation:
+        adaptation.use(update)
+        yield
+
+
 def judged(
     loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
 ) -> Row:
-    """Greedy forgetting and what it costs, with an update in force and whatever is entered beside it."""
+    """Greedy forgetting and what it costs, with an update in force and whatever is entered beside it.
+
+    The replies are left in the case as what the next method's may well be.
+    """
     lm = loaded.lm
-    with ExitStack() as stack:
-        stack.enter_context(intervention())
-        stack.enter_context(Adaptation(lm.model, lm.sites)).use(update)
+    with in_force(loaded, update, intervention):
         after = sit_exam(lm, case.exam, case.drafts or None)
     case.drafts[:] = [reply.text for reply in after.held_out]
     pairs = zip(case.exam.base.held_out, after.held_out, strict=True)
@@ -110,11 +121,8 @@ def alike(
 ) -> Row:
     """How alike the distributions on generic prompts are to the base model's (paper, appendix C)."""
     lm, drift = loaded.lm, case.exam.drift
-    with ExitStack() as stack:
-        stack.enter_context(intervention())
-        stack.enter_context(Adaptation(lm.model, lm.sites)).use(update)
-        with torch.no_grad():
-            now = span_logits(lm.model, drift.batch).log_softmax(-1)
+    with in_force(loaded, update, intervention), torch.no_grad():
+        now = span_logits(lm.model, drift.batch).log_softmax(-1)
     return {"similarity": identity(drift.reference, now).similarity}
 
 
@@ -122,9 +130,7 @@ def sampled(
     loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
 ) -> Row:
     """The share of views that no sampled reply answers."""
-    with ExitStack() as stack:
-        stack.enter_context(intervention())
-        stack.enter_context(Adaptation(loaded.lm.model, loaded.lm.sites)).use(update)
+    with in_force(loaded, update, intervention):
         prompts = [view.prompt for view in case.views for _ in range(SAMPLES)]
         said = loaded.lm.samples(prompts, TOKENS, seed=case.config.seed)
     silent = [

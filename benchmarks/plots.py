@@ -9,7 +9,7 @@ from app.charts.picture import png
 from benchmarks.runs import NOT_KNOWN
 from benchmarks.tables import COLUMNS, Spread, spread
 
-LEFT, RIGHT, TOP, ROW, GAP = 150.0, 66.0, 20.0, 18.0, 46.0
+LEFT, RIGHT, TOP, ROW, GAP = 172.0, 66.0, 20.0, 18.0, 46.0
 SHARES = frozenset(
     {"success", "success_sampled", "success_worst", "neighbours", "success_rtn4", "success_q4_1", "degenerate"}
 )

@@ -89,6 +89,8 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
     with costs.stage(Stage.NEIGHBOURS):
         checkpoint(Stage.NEIGHBOURS, 0)
         kept = protect(asked.targets, request.retain, loaded, config)
+        for view in (*known.held_out, *views.reversed):
+            loaded.lm.encode(loaded.lm.render(view.prompt))  # what is too long to be judged by is said before the work
     with costs.stage(Stage.UNLEARNING):
         checkpoint(Stage.UNLEARNING, 0)
         audit = decode_audit(loaded, known.examples, config)

@@ -134,6 +134,7 @@ def test_progress_passes_every_stage_in_order(forgotten: Result, stages: list[tu
     assert seen == sorted(seen)
     assert set(seen) == {order.index(stage) for stage in order if stage is not Stage.PUBLISHING}
     assert [cost.stage for cost in forgotten.report.figures.stages] == order[:-1]
+    assert (Stage.EVALUATION, 0.5) in stages  # the base model is asked in the same stage as the adapted one
 
 
 def test_the_same_request_and_seed_make_the_same_adapter_byte_for_byte(loaded: Loaded, forgotten: Result) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.baselines.task import Intervention, NoExamplesError, Task
-from worker.r2f.language import LanguageModel
+from worker.r2f.language import LanguageModel, whole_prompts
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class ECO:
         def intervene() -> Iterator[None]:
             handle = table.register_forward_hook(lambda _module, inputs, output: corrupt(inputs[0], output))
             try:
-                yield
+                with whole_prompts():
+                    yield
             finally:
                 handle.remove()
 

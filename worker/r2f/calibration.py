@@ -94,7 +94,8 @@ def accumulate(
     """One forward and backward pass of the summed loss over whole replies.
 
     Args:
-        opening: tokens that many of them start with, which are seen once, with the gradients of all.
+        opening: tokens that many of them start with. They are seen once a pass, with the sum of the replies' gradients
+            as in a deletion's own gradient, where each reply's by itself would be seen without it.
     """
     batch = collate(examples, lm.pad, lm.device, opening)
     with torch.enable_grad(), visiting(lm.model, lm.sites, sketch):

@@ -57,10 +57,10 @@ class Moment:
 
 
 @lru_cache(maxsize=16)  # a model has few widths and hundreds of sites
-def _test_matrix(d: int, width: int, seed: int) -> Tensor:
+def _test_matrix(d: int, width: int, seed: int, device: torch.device | str) -> Tensor:
     """An orthonormal basis (d × width) of seeded Gaussian directions."""
     basis: Tensor = torch.linalg.qr(torch.randn(d, width, generator=torch.Generator().manual_seed(seed)))[0]
-    return basis
+    return basis.to(device)
 
 
 class MomentSketch:
@@ -68,7 +68,7 @@ class MomentSketch:
 
     def __init__(self, d: int, rank: int, seed: int, device: torch.device | str = "cpu") -> None:
         self._rank = rank
-        self._omega = _test_matrix(d, min(d, rank + OVERSAMPLED), seed).to(device)
+        self._omega = _test_matrix(d, min(d, rank + OVERSAMPLED), seed, device)
         self._range = torch.zeros_like(self._omega)
         self._diagonal = torch.zeros(d, device=device)
         self._rows = 0.0

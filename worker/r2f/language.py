@@ -1,6 +1,8 @@
 """A causal language model with its tokenizer: replies, sequences and span examples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, takewhile
@@ -14,7 +16,23 @@ from worker.r2f.forward import shared_cache, span_logits
 from worker.r2f.sites import Site, find_sites
 from worker.r2f.text import Form, Prompt, find_answer
 
+SHARED = 16  # tokens that prompts have in common from which on these are worth a pass of their own
+_WHOLE = ContextVar("whole", default=False)
 _MARK = "here goes the prompt"  # shows where the template puts it
+
+
+@contextmanager
+def whole_prompts() -> Iterator[None]:
+    """Inside, a prompt goes through the model in one piece, and its reply token by token, as if asked alone.
+
+    For whoever changes what the model reads by what is asked: no reply is guessed, and nothing but the chat template's
+    opening is shared.
+    """
+    token = _WHOLE.set(True)
+    try:
+        yield
+    finally:
+        _WHOLE.reset(token)
 
 
 class PromptTooLongError(ValueError):
@@ -88,14 +106,18 @@ class LanguageModel:
         heads = [self.encode(self.render(prompt)) for prompt in prompts]
         rooms = [tokens] * len(heads) if isinstance(tokens, int) else list(tokens)
         held: list[list[int]] = [[] for _ in heads]
+        drafts = () if _WHOLE.get() else guesses or ()
         guessed = {
             n: self._draft(prompt, guess, room)
-            for n, (prompt, guess, room) in enumerate(zip(prompts, guesses or (), rooms, strict=False))
+            for n, (prompt, guess, room) in enumerate(zip(prompts, drafts, rooms, strict=False))
             if guess is not None
         }
         if guessed:
-            for n, ids in zip(guessed, self._held([heads[n] for n in guessed], list(guessed.values())), strict=True):
-                held[n] = ids
+            order = list(guessed)
+            for some in (order[at : at + batch] for at in range(0, len(order), batch)):
+                said = self._held([heads[n] for n in some], [guessed[n] for n in some])
+                for n, ids in zip(some, said, strict=True):
+                    held[n] = ids
         # a reply that has come to its end, or to its length, needs no more
         going = [n for n, ids in enumerate(held) if len(ids) < rooms[n] and ids[-1:] != [self.end]]
         rest = self._generate([heads[n] + held[n] for n in going], [rooms[n] - len(held[n]) for n in going], batch)
@@ -178,7 +200,8 @@ class LanguageModel:
         """The rows without what they all, or many of them, start with, padded on the left; their mask; its cache."""
         columns = zip(*(row[:-1] for row in rows), strict=False)
         common = tuple(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))
-        start = max(self.opening, common, key=len)  # a prompt that is asked many times is read once
+        # a prompt that is asked many times is read once
+        start = common if len(common) >= len(self.opening) + SHARED and not _WHOLE.get() else self.opening
         k = len(start)
         shared = [k * (len(row) > k and tuple(row[:k]) == start) for row in rows]
         if sum(map(bool, shared)) < 2:

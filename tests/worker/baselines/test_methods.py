@@ -16,6 +16,8 @@ from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.adapter import adapter_files
 from worker.r2f.compression import compress
 from worker.r2f.forgetting import Forgetting
+from worker.r2f.language import SHARED
+from worker.r2f.text import Form, Prompt
 
 # the tiny model is far from a language model in scale: rates are its own, everything else is the method's
 RATES = {Method.RMU: 3e-2, Method.FLAT: 2e-2, Method.SKU: 1e-2, Method.DEEPCUT: 1e-2}
@@ -88,6 +90,19 @@ def test_an_intervention_forgets_inside_its_context_and_keeps_the_rest(
         assert kept() > 0.5
     assert held_out() > 0.9
     assert not any(module._forward_hooks for module in task.lm.model.modules())
+
+
+def test_what_eco_makes_of_a_prompt_hangs_neither_on_a_guess_nor_on_who_is_asked_beside_it(task: Task) -> None:
+    intervene, lm = _run(Method.ECO, task), task.lm
+    assert not isinstance(intervene, Unlearned)
+    texts = [prompt.text for prompt in (task.prompts[0], *task.prompts[:2], *task.retain_prompts[:2])]
+    prompts = [Prompt("filler " * SHARED + text, Form.PLAIN) for text in texts]
+    usual = lm.replies(prompts, 6)
+    with intervene():
+        alone = [lm.replies([prompt], 6)[0] for prompt in prompts]
+        assert lm.replies(prompts, 6, guesses=usual) == alone
+    assert alone != usual
+    assert lm.replies(prompts, 6, guesses=alone) == usual  # and afterwards nothing is left of it
 
 
 @pytest.mark.parametrize("method", [Method.NPO, Method.DEEPCUT, Method.SKU, Method.LORA_MULTI])

@@ -33,14 +33,14 @@ def test_adding_a_deletions_neighbours_is_adding_the_matrices() -> None:
 
 def test_one_pass_over_rows_keeps_a_low_rank_moment_exactly_and_every_diagonal() -> None:
     generator = torch.Generator().manual_seed(2)
-    rows = torch.randn(300, 5, generator=generator) @ torch.randn(5, 40, generator=generator)
-    sketch = MomentSketch(40, 8, seed=0)
+    rows = torch.randn(300, 5, generator=generator) @ torch.randn(5, 120, generator=generator)
+    sketch = MomentSketch(120, 8, seed=0)
     for part in rows.split(64):
         sketch.add(part, len(part))
     moment, exact = sketch.moment(), rows.T @ rows / 300
     torch.testing.assert_close(_dense(moment, 0.0).float(), exact, rtol=1e-3, atol=1e-2)
-    noisy = rows + torch.randn(300, 40, generator=generator)
-    sketch = MomentSketch(40, 8, seed=0)
+    noisy = rows + torch.randn(300, 120, generator=generator)
+    sketch = MomentSketch(120, 8, seed=0)
     sketch.add(noisy, 300)
     torch.testing.assert_close(_dense(sketch.moment(), 0.0).diag().float(), (noisy.T @ noisy / 300).diag())
 

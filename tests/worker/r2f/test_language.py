@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from tests.tiny import word_tokenizer
 from worker.r2f import language
 from worker.r2f.forward import shared_cache
-from worker.r2f.language import LanguageModel, PromptTooLongError, _told
+from worker.r2f.language import SHARED, LanguageModel, PromptTooLongError, _told
 from worker.r2f.text import Form, Prompt
 
 
@@ -69,12 +69,13 @@ def test_replies_do_not_depend_on_a_shared_opening(lm: LanguageModel) -> None:
 
 
 def test_what_all_prompts_start_with_is_read_once(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ("w5 w9 w33 w20", "w5 w9 w33 w20", "w5 w9 w33 w20 w71", "w5 w9 w33 w20 w8 w9")
-    prompts = [Prompt(text, Form.PLAIN) for text in texts]
-    alone, read = lm_alone(lm, prompts), []
+    start = " ".join(f"w{n}" for n in range(5, 5 + SHARED))
+    prompts = [Prompt(f"{start} {text}", Form.PLAIN) for text in ("w20", "w20", "w20 w71", "w20 w8 w9")]
+    few = [Prompt(prompt.text.partition(" ")[2], Form.PLAIN) for prompt in prompts]
+    alone, read = lm_alone(lm, [*prompts, *few]), []
     monkeypatch.setattr(language, "shared_cache", lambda *given: read.append(given[1].tolist()) or shared_cache(*given))
-    assert lm.replies(prompts, 12) == alone
-    assert read == [lm.encode("w5 w9 w33")]  # the last token of the shortest is left, for its logits
+    assert [*lm.replies(prompts, 12), *lm.replies(few, 12)] == alone
+    assert read == [lm.encode(start)]  # but for the last token of the shortest, and not for a few tokens
 
 
 def lm_alone(lm: LanguageModel, prompts: list[Prompt]) -> list[str]:
