@@ -39,12 +39,12 @@ TRANSITIONS: Mapping[tuple[Status, Event], Status] = {
 
 # Share of a deletion's time that each stage takes, on the embedded model.
 STAGE_WEIGHTS: Mapping[Stage, float] = {
-    Stage.VIEWS: 0.10,
-    Stage.NEIGHBOURS: 0.15,
-    Stage.UNLEARNING: 0.35,
-    Stage.COMPRESSION: 0.05,
-    Stage.EVALUATION: 0.30,
-    Stage.PUBLISHING: 0.05,
+    Stage.VIEWS: 0.12,
+    Stage.NEIGHBOURS: 0.12,
+    Stage.UNLEARNING: 0.30,
+    Stage.COMPRESSION: 0.03,
+    Stage.EVALUATION: 0.40,
+    Stage.PUBLISHING: 0.03,
 }
 
 
