@@ -84,7 +84,7 @@ screenshots: install
 	$(BIN)/python -m docs.screenshots "$(or $(TO),screenshots)" $(ARGS)
 
 clean:
-	rm -rf $(VENV) .r2f/demo screenshots build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .r2f/demo .r2f/demo-people screenshots build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(STAMPS)/project

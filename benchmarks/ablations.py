@@ -1,6 +1,6 @@
 """What each part of the method is worth: one thing changed at a time, paired over facts.
 
-    r2f bench ablations --data FOLDER [--facts 16] [--variant one_leap …] [--whole] [--out FILE.jsonl]
+    r2f bench ablations --data FOLDER [--facts 16] [--variant "one leap" …] [--whole] [--out FILE.jsonl]
     r2f bench ablations --quick
 
 Facts as in `r2f bench unlearning`; each one's views, neighbours and curvature are made once and shared by all variants.

@@ -49,7 +49,7 @@ WAYS = (
 AT_RANDOM = WAYS[:4]
 MENDED = "+mends"  # after the rank in the name of what was mended
 QUICK = ("lora_two_sided", "aligned_two_sided", "decoder")  # the exact gradient alone takes half of five minutes
-RIDGE_RANDOM = 0.06  # the λ that METHOD's trials found best at random factors
+RIDGE_RANDOM = 0.06  # the λ that trials found best at random factors
 EXACT_RANK = 64  # of the whole gradient; the adapter's rank leaves far less
 LAYERS = 12  # of the proxy of the regression
 

@@ -39,7 +39,7 @@ from worker.r2f.views import View
 
 WAYS = ("on_top", "apart")
 ASKED = 4  # views of each deleted fact, at most
-BYSTANDERS = 24  # known facts that nobody deletes
+BYSTANDERS = 24  # known facts that nobody deletes, at most; half of them where there are few
 SHOWN = {"earlier": "success on all so far", "bystanders": "other facts kept", "kl": "KL on generic prompts"}
 LEFT, RIGHT, PANEL = 58.0, 14.0, 118.0
 
@@ -104,15 +104,15 @@ def compare(
         append(out, row)
 
     unknown = unknown_facts(loaded, requests, rows, add)
-    known = [number for number in range(len(requests)) if number not in unknown]
-    bystanders = [requests[number] for number in known[-BYSTANDERS:]]
+    deletable, rest = parted([number for number in range(len(requests)) if number not in unknown])
+    bystanders = [requests[number] for number in rest]
     lines = []
     for way in ways:
         path = out.with_name(f"{out.stem}-{way}.safetensors")
         done = [row["fact"] for row in rows if row["method"] == way]
         lines.append(Line(way, path, Composition.load(path, rank, done)))
     found = 0
-    for number in known[:-BYSTANDERS]:
+    for number in deletable:
         if found >= wanted:
             break
         todo = [line for line in lines if not any((row["fact"], row["method"]) == (number, line.way) for row in rows)]
@@ -131,6 +131,18 @@ def compare(
         progress(found / wanted)
     progress(1.0)
     return rows
+
+
+def parted(known: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    """Known facts that are deleted, and those that nobody deletes.
+
+    Raises:
+        BadData: there are not two.
+    """
+    if len(known) < 2:
+        raise BadData("Deletions need two facts that the model knows, one to delete and one to keep: see --data.")
+    rest = min(BYSTANDERS, len(known) // 2)
+    return known[:-rest], known[-rest:]
 
 
 @dataclass

@@ -25,7 +25,7 @@ Facts = Annotated[int, typer.Option(min=1, help="Known facts that are forgotten,
 Seeds = Annotated[int, typer.Option(min=1)]
 Whole = Annotated[bool, typer.Option("--whole", help="Sampled replies, rounding and relearning too.")]
 Tuning = Annotated[bool, typer.Option("--tuning", help="The half of the facts that settings are chosen on.")]
-Quick = Annotated[bool, typer.Option("--quick", help="One fact, three of them.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A try-out: a fact or two, part of what is compared.")]
 
 
 @app.command("unlearning")
@@ -36,13 +36,13 @@ def unlearning(
     facts: Facts = 16,
     seeds: Seeds = 1,
     whole: Whole = False,
-    controls: Annotated[int, typer.Option(min=0, help="Unknown facts that are taught, to judge relearning.")] = 8,
+    controls: Annotated[int, typer.Option(min=0, help="Unknown facts that are taught, with --whole.")] = 8,
     file: Out = Path("unlearning.jsonl"),
     tuning: Tuning = False,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Compare Recover-to-Forget with other methods: forgetting, utility, relearning, rounding, seconds."""
+    """Compare Recover-to-Forget with other methods: forgetting, utility, seconds; relearning and rounding if asked."""
     find_benchmarks()
     from benchmarks.unlearning import QUICK, compare, table
 
@@ -67,7 +67,7 @@ def tuning(
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Try settings of the other methods on facts that no table reports."""
+    """Try settings of the other methods, on facts that no table of methods reports."""
     find_benchmarks()
     from benchmarks.tuning import QUICK, TUNED, compare, table
 

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.facts import BadData
 from benchmarks.measures import Row
-from benchmarks.sequential import Composition, Line, _views, plot, table
+from benchmarks.sequential import Composition, Line, _views, parted, plot, table
 from worker.errors import NoStep
 from worker.r2f.lowrank import LowRank
 from worker.r2f.text import Form, Prompt
@@ -41,6 +41,13 @@ def test_a_composition_of_other_rows_is_refused(tmp_path: Path) -> None:
     for rank, done in ((64, []), (64, [7]), (32, [4, 7])):
         with pytest.raises(BadData, match="of other rows, or of rank 64"):
             Composition.load(path, rank, done)
+
+
+def test_some_facts_are_left_to_delete_however_few_are_known() -> None:
+    assert parted(range(75)) == (range(51), range(51, 75))
+    assert parted([4, 6, 7]) == ([4, 6], [7])
+    with pytest.raises(BadData, match="need two facts"):
+        parted([4])
 
 
 def test_views_are_asked_again_as_they_were() -> None:

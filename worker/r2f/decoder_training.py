@@ -1,4 +1,4 @@
-"""Training the gradient decoder on a proxy (paper, eq. 7), and measuring it on a target (METHOD: fidelity table).
+"""Training the gradient decoder on a proxy (paper, eq. 7), and measuring it on a target (the fidelity table).
 
 The squared error, relative to ‖G‖² per site, is a quadratic form in f = w_φ / σ. With E = G − (Y A + B (Z − C A)):
 

@@ -26,6 +26,19 @@ def test_samples_of_two_distributions_are_told_apart() -> None:
     assert kolmogorov_smirnov([1, 2, 3], [4, 5, 6])[0] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "chance"),
+    [
+        ([1], [2], 1.0),  # whatever they are
+        ([1, 2, 3], [4, 5, 6], 2 / 20),  # two of the twenty orders
+        ([1, 2, 3], [3.5, 4], 2 / 10),
+        ([1, 2, 4, 5], [3, 6, 7, 8], 16 / 70),  # 0.2286 in the tables for n = 4 and a distance of 3/4
+    ],
+)
+def test_the_chance_is_exact_for_a_handful(a: list[float], b: list[float], chance: float) -> None:
+    assert kolmogorov_smirnov(a, b)[1] == pytest.approx(chance)
+
+
 def test_the_same_sample_twice_is_no_distance() -> None:
     assert kolmogorov_smirnov(drawn(1), drawn(1)) == (0.0, 1.0)
 
