@@ -107,7 +107,7 @@ def linearising(way: str, loaded: Loaded, config: Config, regressions: Regressio
         return ExactGradient(lm, EXACT_RANK)
     if way == "regression":
         assert regressions is not None
-        factors = {site.name: regressions.factors(site) for site in lm.sites}
+        factors = {site.name: regressions.factors(site, lm.device) for site in lm.sites}
         return Linearise(lm, regressions, config, align=False, factors=factors)
     decode: dict[str, Decode] = {
         "lora_one_sided": _one_sided,

@@ -33,7 +33,7 @@ from worker.r2f.gradients import drawn_factors
 from worker.r2f.knowledge import Knowledge, probe
 from worker.r2f.language import PromptTooLongError
 from worker.r2f.linearise import Linearise, NonFiniteGradientError
-from worker.r2f.losses import softened
+from worker.r2f.losses import unlearning_loss
 from worker.r2f.mending import Kept
 from worker.r2f.neighbours import OWN, Neighbour
 from worker.r2f.path import Path, walk
@@ -185,13 +185,14 @@ def protect(targets: Sequence[Told], kept: Sequence[Retain], loaded: Loaded, con
 
 
 def decode_audit(loaded: Loaded, examples: Sequence[Example], config: Config) -> fidelity.Audit | None:
-    """The decoder against the exact gradient at the base model, if it is asked for."""
+    """The decoder against the exact gradient that the path begins with, if it is asked for."""
     if not config.audit:
         return None
     factors = drawn_factors(loaded.lm.sites, config.sketch_rank, config.seed, loaded.lm.device)
     made = fidelity.Reconstructions(loaded.decoder, loaded.card.ridge, factors, depth_of(loaded.lm.sites))
-    views = next(Forgetting.of(loaded.lm, examples).parts())  # long views: as many as one pass takes
-    return fidelity.audit(loaded.lm, [made], examples[: len(views.batch.ids)], softened)
+    views = next(Forgetting.of(loaded.lm, examples, whole=True).parts())  # long views: as many as one pass takes
+    loss = unlearning_loss(config.loss, loaded.lm.encode)
+    return fidelity.audit(loaded.lm, [made], partial(views.differentiate, loaded.lm, loss))
 
 
 def leaking(loaded: Loaded, known: Knowledge, config: Config, checkpoint: Checkpoint) -> Callable[[], list[Example]]:

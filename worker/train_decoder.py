@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from worker.r2f.banks import BankFact, Relation, relations
 from worker.r2f.decoder import Decoder, depth_of
 from worker.r2f.decoder_training import best_ridge, collect, cut, examples_of, fit
 from worker.r2f.fidelity import Guess, Hindsight, Reconstructions, Scalars, audit, summarise
+from worker.r2f.forgetting import backpropagate
 from worker.r2f.gradients import drawn_factors
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import cross_entropy
@@ -85,7 +87,8 @@ def _judge(lm: LanguageModel, guesses: Sequence[Guess], facts: list[Fact]) -> di
     """The fidelity table: every method's figures over all sites of all facts."""
     sites: dict[str, list[Scalars]] = {}
     for relation, fact in facts:
-        found = audit(lm, guesses, examples_of(lm, relation, fact, VIEWS), cross_entropy)
+        examples = examples_of(lm, relation, fact, VIEWS)
+        found = audit(lm, guesses, partial(backpropagate, lm, examples, cross_entropy))
         for method, scalars in found.sites.items():
             sites.setdefault(method, []).extend(scalars.values())
     return {method: asdict(summarise(scalars)) for method, scalars in sites.items()}

@@ -43,7 +43,8 @@ class Adaptation:
                 return None
             update = self._update[name]
             flat = inputs[0].reshape(-1, inputs[0].shape[-1])  # (n × d_in)
-            added = torch.addmm(output.reshape(-1, output.shape[-1]), flat @ update.right.T, update.left.T)
+            left, right = update.left.to(flat.dtype), update.right.to(flat.dtype)
+            added = torch.addmm(output.reshape(-1, output.shape[-1]), flat @ right.T, left.T)
             return added.reshape(output.shape)
 
         return forward

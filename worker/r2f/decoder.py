@@ -120,9 +120,9 @@ class Decoder:
         return assemble(sites, sketches, s, self.weights(s))
 
     def weights(self, s: Spectrum) -> Tensor:
-        """w_φ of every direction (N × r)."""
-        weights: Tensor = self._filter(s.features)
-        return weights
+        """w_φ of every direction (N × r); the filter is small, and stays on the CPU."""
+        weights: Tensor = self._filter(s.features.cpu())
+        return weights.to(s.sigma.device)
 
 
 def assemble(sites: Sequence[Site], sketches: Mapping[str, Sketch], s: Spectrum, weights: Tensor) -> dict[str, LowRank]:

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 from worker.r2f.banks import BankFact, Relation
 from worker.r2f.decoder import FEATURES, SpectralFilter, depth_of, spectrum
-from worker.r2f.examples import Example, collate, demoted_mask
-from worker.r2f.forward import span_logits
+from worker.r2f.examples import Example
+from worker.r2f.forgetting import backpropagate
 from worker.r2f.gradients import Sketch, aligned_sketch, random_factors, visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import Loss, cross_entropy
@@ -99,16 +99,13 @@ def exact_and_sketched(
         gradients[site.name] = d.T @ x
         sketches[site.name] = aligned_sketch(x, d, (a.to(x), b.to(x)))
 
-    batch = collate(examples, lm.pad, lm.device)
-    with torch.enable_grad(), visiting(lm.model, lm.sites, visit):
-        logits = span_logits(lm.model, batch)
-        demoted = demoted_mask(examples, logits.shape[-1], lm.device)
-        (loss(logits, batch.tokens, demoted) * batch.weights).sum().backward()  # type: ignore[no-untyped-call]
+    with visiting(lm.model, lm.sites, visit):
+        backpropagate(lm, examples, loss)
     return gradients, sketches
 
 
 def reduce(sites: Sequence[Site], gradients: dict[str, Tensor], sketches: dict[str, Sketch]) -> Cases:
-    """One fact's gradients as cases."""
+    """One fact's gradients as cases, which are small: on the CPU."""
     s = spectrum(sites, sketches, depth_of(sites))
     m, h, floor, energy = [], [], [], []
     for n, site in enumerate(sites):
@@ -120,7 +117,7 @@ def reduce(sites: Sequence[Site], gradients: dict[str, Tensor], sketches: dict[s
         energy.append(g.square().sum())
     cases = Cases(s.features, s.sigma, torch.stack(m), torch.stack(h), torch.stack(floor), torch.stack(energy))
     alive = cases.energy > 0  # a site that no gradient reaches has nothing to decode
-    return Cases(*(getattr(cases, name)[alive] for name in Cases.__dataclass_fields__))
+    return Cases(*(getattr(cases, name)[alive].cpu() for name in Cases.__dataclass_fields__))
 
 
 def collect(

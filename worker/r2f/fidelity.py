@@ -8,11 +8,8 @@ from torch import Tensor
 
 from worker.r2f.decoder import Decoder, assemble, spectrum
 from worker.r2f.decoder_training import ridge
-from worker.r2f.examples import Example, collate, demoted_mask
-from worker.r2f.forward import span_logits
 from worker.r2f.gradients import Factors, Sketch, aligned_sketch, sketch, visiting
 from worker.r2f.language import LanguageModel
-from worker.r2f.losses import Loss
 from worker.r2f.lowrank import LowRank
 from worker.r2f.sites import Site
 
@@ -147,12 +144,13 @@ def summarise(sites: Sequence[Scalars]) -> Figures:
     )
 
 
-def audit(lm: LanguageModel, guesses: Sequence[Guess], examples: Sequence[Example], loss: Loss) -> Audit:
-    """Compare reconstructions with the exact gradient of a loss at the model as it is."""
+def audit(lm: LanguageModel, guesses: Sequence[Guess], backward: Callable[[], object]) -> Audit:
+    """Compare reconstructions with the exact gradient at the model as it is.
+
+    Args:
+        backward: one backward pass, which visits every site once.
+    """
     visitor = Audit(guesses)
-    batch = collate(examples, lm.pad, lm.device)
-    with torch.enable_grad(), visiting(lm.model, lm.sites, visitor):
-        logits = span_logits(lm.model, batch)
-        demoted = demoted_mask(examples, logits.shape[-1], lm.device)
-        (loss(logits, batch.tokens, demoted) * batch.weights).sum().backward()  # type: ignore[no-untyped-call]
+    with visiting(lm.model, lm.sites, visitor):
+        backward()
     return visitor

@@ -23,9 +23,15 @@ class Forgetting:
     demoted: Tensor  # (S × V) bool
 
     @classmethod
-    def of(cls, lm: LanguageModel, examples: Sequence[Example]) -> "Forgetting":
+    def of(cls, lm: LanguageModel, examples: Sequence[Example], *, whole: bool = False) -> "Forgetting":
+        """Some examples of a model.
+
+        Args:
+            whole: they go through it in one piece, so that whoever visits a site sees it once in a pass.
+        """
         vocabulary = lm.model.get_output_embeddings().weight.shape[0]  # type: ignore[no-untyped-call]
-        return cls(collate(examples, lm.pad, lm.device, lm.opening), demoted_mask(examples, vocabulary, lm.device))
+        opening = () if whole else lm.opening
+        return cls(collate(examples, lm.pad, lm.device, opening), demoted_mask(examples, vocabulary, lm.device))
 
     def answer(self, logits: Tensor) -> Tensor:
         """p(answer) of every view (n,): the mass on the tokens that may start the answer where its span begins.
@@ -117,3 +123,12 @@ class Forgetting:
     def _of(self, rows: Tensor) -> "Forgetting":
         """Some of the views, in order."""
         return Forgetting(self.batch.only(rows), self.demoted[self.batch.spans(rows)])
+
+
+def backpropagate(lm: LanguageModel, examples: Sequence[Example], loss: Loss) -> None:
+    """Backpropagate a loss of examples in one pass; whatever its p(answer), a view weighs as others of its target."""
+    batch = collate(examples, lm.pad, lm.device)
+    with torch.enable_grad():
+        logits = span_logits(lm.model, batch)
+        demoted = demoted_mask(examples, logits.shape[-1], lm.device)
+        (loss(logits, batch.tokens, demoted) * batch.weights).sum().backward()  # type: ignore[no-untyped-call]

@@ -54,13 +54,13 @@ def drawn_factors(sites: Sequence[Site], rank: int, seed: int, device: torch.dev
 
 @contextmanager
 def visiting(model: nn.Module, sites: Sequence[Site], visitor: Visitor) -> Iterator[None]:
-    """Call ``visitor`` with every site's X and D while a backward pass runs inside the block."""
+    """Call ``visitor`` with every site's X and D, in 32 bits at least, while a backward pass runs inside the block."""
     handles = []
 
     def hook(site: Site) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0].detach().reshape(-1, site.d_in)
-            output.register_hook(lambda d: visitor(site, x, d.reshape(-1, site.d_out)))  # type: ignore[no-untyped-call]
+            output.register_hook(lambda d: visitor(site, _wide(x), _wide(d).reshape(-1, site.d_out)))  # type: ignore[no-untyped-call]
 
         return forward
 
@@ -70,6 +70,11 @@ def visiting(model: nn.Module, sites: Sequence[Site], visitor: Visitor) -> Itera
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Half-precision values in 32 bits; made where they are used, so that only one site's are there at a time."""
+    return values.float() if values.element_size() < 4 else values
 
 
 def sketch(x: Tensor, d: Tensor, factors: Factors) -> Sketch:

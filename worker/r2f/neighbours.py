@@ -33,11 +33,12 @@ class Neighbour:
     prompt: Prompt
     answers: tuple[str, ...]
     source: str  # request, relation, subject, swap or nearest
+    fact: tuple[str, str] | None = None  # of the banks: relation and subject
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Those of the banks are disjoint in subjects and in pattern families; those of the request are in both."""
+    """Those of the banks are disjoint in facts and in pattern families; those of the request are in both."""
 
     curvature: tuple[Neighbour, ...]
     held_out: tuple[Neighbour, ...]  # candidates: only what the base model knows is judged
@@ -53,11 +54,15 @@ def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedd
     nearest in meaning.
     """
     forgotten = [answer for fact in facts for answer in fact.answers]
-    sides = []
+    sides: list[tuple[Neighbour, ...]] = []
+    protected: set[tuple[str, str] | None] = set()
     for side, group in enumerate(_GROUPS):
         found = _in_turn([_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts])
+        # what one source, or one target, has protected another may propose to judge, in other words
+        fresh = (neighbour for neighbour in _clean(found, forgotten) if neighbour.fact not in protected)
         most = config.neighbours * (CANDIDATES if group == "judge" else 1)
-        sides.append(_once([*retain, *_clean(found, forgotten)])[: len(retain) + most])
+        sides.append(_once([*retain, *fresh])[: len(retain) + most])
+        protected = {neighbour.fact for neighbour in sides[0]} - {None}
     return Neighbours(*sides)
 
 
@@ -87,7 +92,7 @@ def _same_relation(relation: Relation, subject: str, side: int, group: Group, ra
     patterns = relation.patterns(group)
     half = facts[side::2]
     return [
-        _filled(patterns[(n + turn) % len(patterns)], fact, "relation")
+        _filled(patterns[(n + turn) % len(patterns)], relation, fact, "relation")
         for turn in range(2)
         for n, fact in enumerate(half)
     ]
@@ -99,7 +104,8 @@ def _same_subject(subject: str, asked: Relation | None, side: int, group: Group)
     for relation in relations()[side::2]:
         answers = relation.answers_for(subject)
         if answers and (asked is None or relation.id != asked.id):
-            found += [_filled(pattern, BankFact(subject, answers), "subject") for pattern in relation.patterns(group)]
+            fact = BankFact(subject, answers)
+            found += [_filled(pattern, relation, fact, "subject") for pattern in relation.patterns(group)]
     return found[:: max(1, len(found) // 6)]
 
 
@@ -119,15 +125,16 @@ def _nearest(fact: Fact, side: int, group: Group, random: Random, embedder: Embe
     for relation in relations("free"):
         patterns = relation.patterns(group)
         chosen = random.sample(relation.facts, min(6, len(relation.facts)))
-        found += [_filled(patterns[n % len(patterns)], f, "nearest") for n, f in enumerate(chosen[side::2])]
+        found += [_filled(patterns[n % len(patterns)], relation, f, "nearest") for n, f in enumerate(chosen[side::2])]
     vectors = embedder([fact.prompt, *(neighbour.prompt.text for neighbour in found)])
     order = (vectors[1:] @ vectors[0]).argsort(descending=True).tolist()
     return [found[n] for n in order]
 
 
-def _filled(pattern: Pattern, fact: BankFact, source: str) -> Neighbour:
+def _filled(pattern: Pattern, relation: Relation, fact: BankFact, source: str) -> Neighbour:
     form = Form.PLAIN if pattern.form == "completion" else Form.CHAT
-    return Neighbour(Prompt(pattern.filled(fact.subject), form), fact.answers, source)
+    about = (relation.id, fact.subject.casefold())
+    return Neighbour(Prompt(pattern.filled(fact.subject), form), fact.answers, source, about)
 
 
 def _clean(pool: Iterable[Neighbour], forgotten: Sequence[str]) -> Iterator[Neighbour]:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from worker.r2f.banks import BankFact, Relation
 from worker.r2f.decoder_training import examples_of
-from worker.r2f.examples import collate, demoted_mask
-from worker.r2f.forward import span_logits
+from worker.r2f.forgetting import backpropagate
 from worker.r2f.gradients import Factors, Sketch, aligned_sketch, random_factors, sketch, visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import cross_entropy
@@ -61,13 +60,14 @@ class Regressions:
     rank: int
     seed: int
 
-    def factors(self, site: Site) -> Factors:
+    def factors(self, site: Site, device: torch.device) -> Factors:
         """A and B of a site: those of its kind."""
-        return random_factors(replace(site, name=site.module), self.rank, self.seed)
+        a, b = random_factors(replace(site, name=site.module), self.rank, self.seed)
+        return a.to(device), b.to(device)
 
     def guess(self, site: Site, x: Tensor, d: Tensor) -> Mapping[str, Tensor]:
         """See worker.r2f.fidelity.Guess."""
-        return {"regression": self._full(site, sketch(x, d, self.factors(site)))}
+        return {"regression": self._full(site, sketch(x, d, self.factors(site, x.device)))}
 
     def __call__(self, sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[str, LowRank]:
         """Decode every site's gradient, cut to the spectral decoder's rank 2r (see worker.r2f.linearise)."""
@@ -111,15 +111,13 @@ def _lessons(
     found: list[tuple[Site, Lesson]] = []
 
     def visit(site: Site, x: Tensor, d: Tensor) -> None:
-        kept = aligned_sketch(x, d, random_factors(site, KEPT, at.seed))
-        found.append((site, Lesson(_flat(sketch(x, d, at.factors(site))), LowRank(kept.b, kept.z))))
+        a, b = random_factors(site, KEPT, at.seed)
+        kept = aligned_sketch(x, d, (a.to(x), b.to(x)))
+        found.append((site, Lesson(_flat(sketch(x, d, at.factors(site, x.device))), LowRank(kept.b, kept.z))))
 
     examples = examples_of(proxy, relation, fact, views)
-    batch = collate(examples, proxy.pad, proxy.device)
-    with torch.enable_grad(), visiting(proxy.model, proxy.sites, visit):
-        logits = span_logits(proxy.model, batch)
-        demoted = demoted_mask(examples, logits.shape[-1], proxy.device)
-        (cross_entropy(logits, batch.tokens, demoted) * batch.weights).sum().backward()  # type: ignore[no-untyped-call]
+    with visiting(proxy.model, proxy.sites, visit):
+        backpropagate(proxy, examples, cross_entropy)
     yield from found
 
 
@@ -128,7 +126,7 @@ def fit(lessons: Sequence[Lesson], rank: int, *, rate: float, steps: int, seed: 
     first = lessons[0].exact
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Regression(first.left.shape[0], first.right.shape[1], rank)
+        network = Regression(first.left.shape[0], first.right.shape[1], rank).to(first.left.device)
     sketches = torch.stack([lesson.sketch for lesson in lessons])
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

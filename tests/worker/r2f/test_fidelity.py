@@ -72,7 +72,7 @@ def _family(count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
 
 def test_the_regression_learns_a_family_of_gradients_and_scales_with_them() -> None:
     untrained = Regressions({}, RANK, 0)
-    factors = untrained.factors(SITE)
+    factors = untrained.factors(SITE, torch.device("cpu"))
 
     def flat(d: Tensor, x: Tensor) -> Tensor:
         taken = sketch(x, d, factors)

@@ -1,5 +1,6 @@
 """What a deletion protects and judges: all that the request retains, and the banks' neighbours on top."""
 
+import pytest
 import torch
 
 from worker.r2f.config import Config
@@ -28,17 +29,25 @@ def test_all_that_a_request_retains_is_protected_and_judged():
         assert len(side) == 3 + most
 
 
-def test_neighbours_of_the_banks_are_for_one_use_only():
-    near = propose([FRANCE], [], alike, CONFIG)
-    asked = {neighbour.prompt.text for neighbour in near.curvature}
-    assert asked.isdisjoint(neighbour.prompt.text for neighbour in near.held_out)
-    protected = {
-        answer for neighbour in near.curvature if neighbour.source == "relation" for answer in neighbour.answers
-    }
-    judged = {answer for neighbour in near.held_out if neighbour.source == "relation" for answer in neighbour.answers}
-    assert protected
-    assert judged
-    assert protected.isdisjoint(judged)
+CAPITALS = [
+    FRANCE,
+    Fact("What is the capital of Italy?", ("Rome",)),
+    Fact("What is the capital of Spain?", ("Madrid",)),
+]
+MAKER = Fact("Which company makes the iPhone?", ("Apple",))
+PAINTER = Fact("Who painted the Mona Lisa?", ("Leonardo da Vinci",))
+
+
+@pytest.mark.parametrize("facts", [[FRANCE], [MAKER], [PAINTER], CAPITALS, [*CAPITALS, MAKER, PAINTER]])
+def test_a_fact_of_the_banks_is_for_one_use_only_whatever_its_wording_and_whoever_proposes_it(facts):
+    for seed in range(5):
+        near = propose(facts, [], alike, Config(neighbours=16, seed=seed))
+        protected, judged = ({n.fact for n in side if n.source != "swap"} for side in (near.curvature, near.held_out))
+        assert None not in protected | judged
+        assert len(judged) > len(protected) > 3
+        assert protected.isdisjoint(judged)
+        asked = {neighbour.prompt.text for neighbour in near.curvature}
+        assert asked.isdisjoint(neighbour.prompt.text for neighbour in near.held_out)
 
 
 def test_nothing_that_must_go_is_protected_unless_the_request_retains_it_under_another_question():
