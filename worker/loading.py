@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.sources import OutsideSources, leads_elsewhere, resolve_all
 from worker.r2f import calibration, decoders
 from worker.r2f.banks import generic
-from worker.r2f.curvature import Curvature
+from worker.r2f.curvature import OVERSAMPLED, Curvature
 from worker.r2f.decoder import Decoder
 from worker.r2f.drift import Generic
 from worker.r2f.embedding import Embedder
@@ -241,7 +241,7 @@ def _key(parts: Sequence[object]) -> str:
 
 def _curvature(lm: LanguageModel, digest: str, settings: Settings, notice: Notice) -> Curvature:
     config = calibration.CalibrationConfig(tokens=settings.calibration_tokens)
-    key = _key([digest, repr(config), generic().calibration, settings.dtype])
+    key = _key([digest, repr(config), OVERSAMPLED, generic().calibration, settings.dtype])
     path = settings.models / "curvature" / f"{key}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
