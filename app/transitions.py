@@ -41,9 +41,9 @@ TRANSITIONS: Mapping[tuple[Status, Event], Status] = {
 STAGE_WEIGHTS: Mapping[Stage, float] = {
     Stage.VIEWS: 0.12,
     Stage.NEIGHBOURS: 0.12,
-    Stage.UNLEARNING: 0.30,
+    Stage.UNLEARNING: 0.25,
     Stage.COMPRESSION: 0.03,
-    Stage.EVALUATION: 0.40,
+    Stage.EVALUATION: 0.45,
     Stage.PUBLISHING: 0.03,
 }
 

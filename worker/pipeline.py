@@ -93,7 +93,6 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
             loaded.lm.encode(loaded.lm.render(view.prompt))  # what is too long to be judged by is said before the work
     with costs.stage(Stage.UNLEARNING):
         checkpoint(Stage.UNLEARNING, 0)
-        audit = decode_audit(loaded, known.examples, config)
         if config.method == Method.R2F:
             linearise = Linearise(loaded.lm, loaded.decoder, config)
             walked = unlearn(loaded, kept, known, linearise, config, checkpoint)
@@ -104,6 +103,8 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         small, compression = shrink(loaded, kept.curvature, walked, config)
     with costs.stage(Stage.EVALUATION):
         checkpoint(Stage.EVALUATION, 0)
+        audit = decode_audit(loaded, known.examples, config)
+        checkpoint(Stage.EVALUATION, 0.1)
         exam = set_exam(loaded.lm, known, views.reversed, kept.held_out, loaded.judge_drift, config.neighbours)
         checkpoint(Stage.EVALUATION, 0.5)
         after = judge(loaded, exam, small)
