@@ -26,7 +26,7 @@ from app.schemas import DeletionRequest, PromptTarget
 from benchmarks.cases import TOKENS, Case, prepare
 from benchmarks.facts import BadData
 from benchmarks.measures import Row, mean
-from benchmarks.runs import NOT_KNOWN, append, read_rows, unknown_facts
+from benchmarks.runs import NOT_KNOWN, append, meaning, not_answered, resume
 from worker import pipeline
 from worker.errors import NoStep
 from worker.loading import Loaded
@@ -97,13 +97,14 @@ def compare(
     progress: Callable[[float], None],
 ) -> list[Row]:
     """Delete so many known facts one after another, each way; the rows of all that is in the file."""
-    rows = read_rows(out)
+    about = meaning(loaded, requests, {"bench": "sequential", "rank": rank})
+    rows = resume(out, about, lambda: not_answered(loaded, requests))
 
     def add(row: Row) -> None:
         rows.append(row)
         append(out, row)
 
-    unknown = unknown_facts(loaded, requests, rows, add)
+    unknown = {row["fact"] for row in rows if row["method"] == NOT_KNOWN}
     deletable, rest = parted([number for number in range(len(requests)) if number not in unknown])
     bystanders = [requests[number] for number in rest]
     lines = []

@@ -31,7 +31,7 @@ from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
 from worker.r2f.linearise import Linearise
-from worker.unlearning import task_of
+from worker.unlearning import flattened, settings_of, task_of
 
 CONTROL = "never_knew"
 QUICK = (Method.R2F, Method.FULL_GRADIENT, Method.NPO)
@@ -55,6 +55,11 @@ def compare(
         requests,
         [method.value for method in methods],
         lambda case, name: measured(loaded, case, Method(name), BASELINES.get(Method(name)), whole=whole),
+        settings={
+            "bench": "unlearning",
+            "whole": whole,
+            **flattened({method: settings_of(method) for method in BASELINES}),
+        },
         wanted=wanted,
         seeds=seeds,
         out=out,
