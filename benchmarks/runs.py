@@ -36,7 +36,8 @@ def run(
 ) -> list[Row]:
     """Measure every unit on every known fact; what is in the file already is not run again.
 
-    A fact whose plain question, or too few of whose held-out views, the base model answers gets one row `not_known`.
+    A fact whose plain question the base model does not answer gets a row `not_known` without a seed before all else;
+    one too few of whose held-out views it answers under a seed, a row with that seed.
 
     Args:
         settings: what the rows depend on beside the facts, the model and the method: the benchmark's name, and more.
@@ -50,9 +51,8 @@ def run(
         rows.append(row)
         append(out, row)
 
-    unknown = {row["fact"] for row in rows if row["method"] == NOT_KNOWN}
     for seed in range(seeds):
-        found = 0
+        found, unknown = 0, not_known(rows, None, seed)
         for number, request in enumerate(requests):
             if found >= wanted:
                 break
@@ -64,7 +64,6 @@ def run(
                 case = prepare(loaded, request, seed, roundings)
                 if case is None:
                     add({"fact": number, "seed": seed, "method": NOT_KNOWN})
-                    unknown.add(number)
                     continue
                 for place, unit in enumerate(todo):
                     progress((seed + (found + place / len(todo)) / wanted) / seeds)
@@ -75,9 +74,14 @@ def run(
 
 
 def not_answered(loaded: Loaded, requests: Sequence[DeletionRequest]) -> list[Row]:
-    """A row `not_known` for each fact whose plain question the base model does not answer."""
+    """A row `not_known`, of no seed, for each fact whose plain question the base model does not answer."""
     known = set(answered_at_once(loaded, requests))
-    return [{"fact": n, "seed": 0, "method": NOT_KNOWN} for n in range(len(requests)) if n not in known]
+    return [{"fact": n, "seed": None, "method": NOT_KNOWN} for n in range(len(requests)) if n not in known]
+
+
+def not_known(rows: Sequence[Row], *seeds: int | None) -> list[int]:
+    """The numbers of facts that rows of these seeds call not known; None: those not answered at once."""
+    return [int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN and row["seed"] in seeds]
 
 
 def meaning(loaded: Loaded, requests: Sequence[DeletionRequest], settings: Row) -> Row:

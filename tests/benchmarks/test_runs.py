@@ -159,3 +159,36 @@ def test_a_run_with_other_facts_or_settings_needs_another_file(tmp_path: Path, m
         model.run(out, whole=True)
     with pytest.raises(BadData, match="facts is"):
         model.run(out, whole=False, facts=3)
+
+
+def test_what_counts_as_unknown_does_not_hang_on_where_a_run_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
+    model = Model(monkeypatch, [0, 1, 3], not_known=[(0, 1)])  # the first fact, under the second seed alone
+    rows = model.run(whole, seeds=2)
+    assert [(row["fact"], row["seed"]) for row in rows if row["method"] == "not_known"] == [(2, None), (0, 1)]
+    assert model.measured == [(0, 0, "npo"), (1, 0, "npo"), (3, 0, "npo"), (1, 1, "npo"), (3, 1, "npo")]
+    lines = whole.read_text().splitlines(keepends=True)
+    parts.write_text("".join(lines[:2] + [line for line in lines if "not_known" in line and ": 1" in line]))
+    model.measured.clear()
+    model.run(parts, seeds=2)
+    assert model.measured[0] == (0, 0, "npo")  # though it is not known under another seed
+    assert len(model.measured) == 5
+    assert model.at_once == 1
+
+
+def test_a_file_is_begun_with_all_that_is_unknown_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*files: Path) -> None:
+        raise KeyboardInterrupt
+
+    model, out = Model(monkeypatch, [3], []), tmp_path / "rows.jsonl"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            model.run(out)
+    assert not out.exists()
+    model.run(out)
+    assert model.measured == [(3, 0, "npo")]
