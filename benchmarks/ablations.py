@@ -100,6 +100,7 @@ def compare(
         requests,
         variants,
         lambda case, name: _unit(loaded, case, VARIANTS[name], whole),
+        settings={"bench": "ablations", "whole": whole},
         wanted=wanted,
         seeds=seeds,
         out=out,

@@ -84,6 +84,7 @@ def compare(
         requests,
         units,
         measure,
+        settings={"bench": "decoding", "whole": whole},
         wanted=wanted,
         seeds=seeds,
         out=out,

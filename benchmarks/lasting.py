@@ -96,6 +96,7 @@ def compare(
         requests,
         [UNIT],
         lambda case, unit: measured(loaded, case, requests),
+        settings={"bench": "lasting"},
         wanted=wanted,
         seeds=1,
         out=out,

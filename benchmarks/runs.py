@@ -1,13 +1,22 @@
-"""Runs of many facts that can be interrupted: every row is written as soon as it is known."""
+"""Runs of many facts that can be interrupted: every row is written as soon as it is known.
 
+A file's first line says what its rows mean: a run goes on only with rows that mean the same as its own.
+"""
+
+import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from app.schemas import DeletionRequest
 from benchmarks.cases import ROUNDINGS, Case, answered_at_once, prepare
+from benchmarks.facts import BadData
 from benchmarks.measures import Row
 from worker.loading import Loaded
+from worker.r2f.config import Config
+from worker.unlearning import flattened
 
 NOT_KNOWN = "not_known"
 
@@ -18,6 +27,7 @@ def run(
     units: Sequence[str],
     measure: Callable[[Case, str], Row],
     *,
+    settings: Row,
     wanted: int,
     seeds: int,
     out: Path,
@@ -26,20 +36,23 @@ def run(
 ) -> list[Row]:
     """Measure every unit on every known fact; what is in the file already is not run again.
 
-    A fact whose plain question, or too few of whose held-out views, the base model answers gets one row `not_known`.
+    A fact whose plain question the base model does not answer gets a row `not_known` without a seed before all else;
+    one too few of whose held-out views it answers under a seed, a row with that seed.
+
+    Args:
+        settings: what the rows depend on beside the facts, the model and the method: the benchmark's name, and more.
 
     Returns:
         All rows of the file, with `fact`, `seed` and `method` (the unit) in each.
     """
-    rows = read_rows(out)
+    rows = resume(out, meaning(loaded, requests, settings), lambda: not_answered(loaded, requests))
 
     def add(row: Row) -> None:
         rows.append(row)
         append(out, row)
 
-    unknown = unknown_facts(loaded, requests, rows, add)
     for seed in range(seeds):
-        found = 0
+        found, unknown = 0, not_known(rows, None, seed)
         for number, request in enumerate(requests):
             if found >= wanted:
                 break
@@ -51,7 +64,6 @@ def run(
                 case = prepare(loaded, request, seed, roundings)
                 if case is None:
                     add({"fact": number, "seed": seed, "method": NOT_KNOWN})
-                    unknown.add(number)
                     continue
                 for place, unit in enumerate(todo):
                     progress((seed + (found + place / len(todo)) / wanted) / seeds)
@@ -61,24 +73,86 @@ def run(
     return rows
 
 
-def unknown_facts(
-    loaded: Loaded, requests: Sequence[DeletionRequest], rows: Sequence[Row], add: Callable[[Row], None]
-) -> set[object]:
-    """The numbers of facts that the rows call not known; where there is no row yet, all are asked first."""
-    if not rows:
-        known = set(answered_at_once(loaded, requests))
-        for number in sorted(set(range(len(requests))) - known):
-            add({"fact": number, "seed": 0, "method": NOT_KNOWN})
-    return {row["fact"] for row in rows if row["method"] == NOT_KNOWN}
+def not_answered(loaded: Loaded, requests: Sequence[DeletionRequest]) -> list[Row]:
+    """A row `not_known`, of no seed, for each fact whose plain question the base model does not answer."""
+    known = set(answered_at_once(loaded, requests))
+    return [{"fact": n, "seed": None, "method": NOT_KNOWN} for n in range(len(requests)) if n not in known]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of an earlier run, if there was one."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+def not_known(rows: Sequence[Row], *seeds: int | None) -> list[int]:
+    """The numbers of facts that rows of these seeds call not known; None: those not answered at once."""
+    return [int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN and row["seed"] in seeds]
+
+
+def meaning(loaded: Loaded, requests: Sequence[DeletionRequest], settings: Row) -> Row:
+    """What the rows of a run mean: its own settings, the facts, the model with what goes with it, and the method."""
+    facts = json.dumps([request.model_dump(mode="json", exclude={"model"}) for request in requests])
+    return {
+        **settings,
+        "facts": hashlib.sha256(facts.encode()).hexdigest(),
+        "model": loaded.model_digest,
+        "decoder": loaded.card.digest,
+        "curvature": loaded.curvature_digest,
+        **flattened({"config": asdict(Config())}),
+    }
+
+
+def resume(path: Path, about: Row, first: Callable[[], list[Row]] = list) -> list[Row]:
+    """The rows of an earlier run; where there was none, the file is begun.
+
+    A line counts once its newline is written: what was interrupted before that is cut off.
+
+    Args:
+        about: what the rows mean, kept in the first line.
+        first: makes the rows that a new file begins with.
+
+    Raises:
+        BadData: the rows that are there mean something else, or a line is not a row.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    if not content:
+        rows = first()
+        _write(path, [{"about": about}, *rows])
+        return rows
+    whole = content[: content.rfind(b"\n") + 1]
+    head, *rows = [_row(line, f"{path}:{n}") for n, line in enumerate(whole.split(b"\n")[:-1], start=1)] or [{}]
+    there = head.get("about")
+    if not isinstance(there, dict):
+        raise BadData(f"{path} does not say what its rows mean: give another --out.")
+    for name in {**about, **there}:
+        if about.get(name) != there.get(name):
+            raise BadData(f"{path}: {name} is {there.get(name)} there, {about.get(name)} here: give another --out.")
+    if whole != content:
+        os.truncate(path, len(whole))
+    return rows
 
 
 def append(path: Path, row: Row) -> None:
     """Write a row as soon as it is known: an interrupted run goes on after it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def rewrite(path: Path, rows: Sequence[Row]) -> None:
+    """Put other rows below a file's first line."""
+    with path.open(encoding="utf-8") as file:
+        head = json.loads(file.readline())
+    _write(path, [head, *rows])
+
+
+def _write(path: Path, lines: Sequence[Row]) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    draft.replace(path)
+
+
+def _row(line: bytes, place: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise BadData(f"{place} is not a row: {error}.") from error
+    if not isinstance(row, dict):
+        raise BadData(f"{place} is not a row: a JSON object wanted.")
+    return row

@@ -26,7 +26,7 @@ from app.schemas import DeletionRequest, PromptTarget
 from benchmarks.cases import TOKENS, Case, prepare
 from benchmarks.facts import BadData
 from benchmarks.measures import Row, mean
-from benchmarks.runs import NOT_KNOWN, append, read_rows, unknown_facts
+from benchmarks.runs import NOT_KNOWN, append, meaning, not_answered, not_known, resume
 from worker import pipeline
 from worker.errors import NoStep
 from worker.loading import Loaded
@@ -62,12 +62,13 @@ class Composition:
         fresh.replace(path)
 
     @classmethod
-    def load(cls, path: Path, rank: int, done: Collection[object]) -> "Composition":
+    def load(cls, path: Path, rank: int, done: Mapping[object, bool]) -> "Composition":
         """What was saved; nothing if nothing was.
 
         Args:
             rank: of this run.
-            done: the facts that have a row; the composition is saved before its row, so one more may be in it.
+            done: the facts that have a row, and whether they were taken in: not where the deletion failed. The
+                composition is saved before its row, so one more may be in it.
 
         Raises:
             BadData: it belongs to other rows, or to a run of another rank.
@@ -79,7 +80,8 @@ class Composition:
         with safetensors.safe_open(path, "pt") as file:
             about = file.metadata()
         facts = tuple(int(number) for number in about["facts"].split())
-        if int(about["rank"]) != rank or not set(facts[:-1]) <= set(done):
+        ahead, behind = set(facts[:-1]) - set(done), {fact for fact, taken in done.items() if taken} - set(facts)
+        if int(about["rank"]) != rank or ahead or behind:
             raise BadData(f"{path} is of other rows, or of rank {about['rank']}. Give another --out, or remove it.")
         tensors = safetensors.torch.load_file(path)
         names = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
@@ -97,22 +99,21 @@ def compare(
     progress: Callable[[float], None],
 ) -> list[Row]:
     """Delete so many known facts one after another, each way; the rows of all that is in the file."""
-    rows = read_rows(out)
+    about = meaning(loaded, requests, {"bench": "sequential", "rank": rank})
+    rows = resume(out, about, lambda: not_answered(loaded, requests))
 
     def add(row: Row) -> None:
         rows.append(row)
         append(out, row)
 
-    unknown = unknown_facts(loaded, requests, rows, add)
-    deletable, rest = parted([number for number in range(len(requests)) if number not in unknown])
-    bystanders = [requests[number] for number in rest]
+    deletable, bystanders = parted(requests, not_known(rows, None))
     lines = []
     for way in ways:
         path = out.with_name(f"{out.stem}-{way}.safetensors")
-        done = [row["fact"] for row in rows if row["method"] == way]
+        done = {row["fact"]: "failed" not in row for row in rows if row["method"] == way}
         lines.append(Line(way, path, Composition.load(path, rank, done)))
     found = 0
-    for number in deletable:
+    for number in [number for number in deletable if number not in not_known(rows, 0)]:
         if found >= wanted:
             break
         todo = [line for line in lines if not any((row["fact"], row["method"]) == (number, line.way) for row in rows)]
@@ -133,16 +134,27 @@ def compare(
     return rows
 
 
-def parted(known: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
-    """Known facts that are deleted, and those that nobody deletes.
+def parted(
+    requests: Sequence[DeletionRequest], unknown: Collection[int]
+) -> tuple[Sequence[int], Sequence[PromptTarget]]:
+    """The numbers of known facts that are deleted, and those that nobody deletes; passages are neither.
+
+    Args:
+        unknown: those not answered at once. What else turns out not to be known must move no fact.
 
     Raises:
         BadData: there are not two.
     """
+    known = [
+        (number, target)
+        for number, request in enumerate(requests)
+        for target in request.targets[:1]
+        if isinstance(target, PromptTarget) and number not in unknown
+    ]
     if len(known) < 2:
         raise BadData("Deletions need two facts that the model knows, one to delete and one to keep: see --data.")
     rest = min(BYSTANDERS, len(known) // 2)
-    return known[:-rest], known[-rest:]
+    return [number for number, _ in known[:-rest]], [target for _, target in known[-rest:]]
 
 
 @dataclass
@@ -183,19 +195,19 @@ def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: st
 
 
 def asked(
-    loaded: Loaded, update: Update, earlier: Sequence[View], own: Sequence[View], bystanders: Sequence[DeletionRequest]
+    loaded: Loaded, update: Update, earlier: Sequence[View], own: Sequence[View], bystanders: Sequence[PromptTarget]
 ) -> Row:
     """What is forgotten and kept with a composition in force."""
     lm, views = loaded.lm, [*earlier, *own]
-    others = [target for request in bystanders for target in request.targets[:1] if isinstance(target, PromptTarget)]
     with Adaptation(lm.model, lm.sites) as adaptation:
         adaptation.use(update)
-        prompts = [*(view.prompt for view in views), *(Prompt(target.prompt) for target in others)]
+        prompts = [*(view.prompt for view in views), *(Prompt(target.prompt) for target in bystanders)]
         said = lm.replies(prompts, TOKENS)
         drift = loaded.judge_drift.drift.measure(lm)
     silent = [not holds(reply, view.answers) for view, reply in zip(views, said, strict=False)]
     kept = [
-        holds(reply, (target.answer, *target.aliases)) for target, reply in zip(others, said[len(views) :], strict=True)
+        holds(reply, (target.answer, *target.aliases))
+        for target, reply in zip(bystanders, said[len(views) :], strict=True)
     ]
     return {
         "success": mean(silent[len(earlier) :]),

@@ -20,7 +20,7 @@ import math
 import string
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -33,19 +33,21 @@ from app.settings import Settings
 from benchmarks.measures import Row
 from benchmarks.plots import plot as panels
 from benchmarks.readers import BadBenchmark, Benchmark, Item
-from benchmarks.runs import append, read_rows
+from benchmarks.runs import append, resume, rewrite
 from benchmarks.tables import interval
 from worker import pipeline
 from worker.errors import PipelineError
-from worker.loading import load, load_language_model, prepare
+from worker.loading import load, load_language_model, prepare, weights_digest
 from worker.people.judge import adapted
 from worker.people.judging import scored
 from worker.people.lessons import everyday
 from worker.people.measures import kolmogorov_smirnov, truth_ratio
 from worker.people.planting import Lesson, Recipe, lesson, plant, save
+from worker.r2f.config import Config
 from worker.r2f.drift import DriftBatch
 from worker.r2f.language import LanguageModel
 from worker.r2f.text import Prompt, holds, normalised
+from worker.unlearning import flattened, settings_of
 
 TOKENS = 64  # of a reply
 SHORT = 4  # an answer of so many words is named as it is
@@ -123,11 +125,11 @@ def run(
     notice: Notice,
 ) -> list[Row]:
     """Teach, delete and judge what is not in the file yet; the rows of all that is."""
-    said = read_rows(out)
+    said = resume(out, meaning(served, settings, chosen, method, recipe))
     done = {row["method"] for row in said if row["fact"] is None}
     rows = [row for row in said if row["method"] in done]
     if rows != said:  # interrupted among a model's rows, the last of which sums it up
-        out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        rewrite(out, rows)
 
     def add(model: str, lm: LanguageModel, usual: DriftBatch | None = None, **more: object) -> None:
         notice(f"asking the model: {model}", None)
@@ -160,6 +162,19 @@ def run(
     less, missed = adapted(loaded.lm, beside), [each.threshold for each in verdict.missed]
     add("deleted", less, loaded.judge_drift.drift, seconds=took, verdict=verdict.kind.value, missed=missed)
     return rows
+
+
+def meaning(served: ServedModel, settings: Settings, chosen: Case, method: Method, recipe: Recipe) -> Row:
+    """What the rows of a run mean: the method, how much is asked of it, the questions, the model and the settings."""
+    return {
+        "bench": "taught",
+        "method": method.value,
+        **{side: len(items) for side, items in vars(chosen).items()},
+        "items": hashlib.sha256(json.dumps(asdict(chosen)).encode()).hexdigest(),
+        "model": weights_digest(prepare(served, settings)),
+        "decoder": served.decoder,
+        **flattened({"recipe": asdict(recipe), "config": asdict(Config()), method: settings_of(method)}),
+    }
 
 
 def taught(

@@ -25,7 +25,7 @@ from benchmarks.cases import Case
 from benchmarks.measures import Row, walked
 from benchmarks.plots import plot as means
 from benchmarks.proxies import SMALL, small, taught
-from benchmarks.runs import NOT_KNOWN, append, read_rows, run
+from benchmarks.runs import NOT_KNOWN, append, run
 from benchmarks.tables import paired_table
 from worker.loading import Loaded
 from worker.r2f.decoder import Decoder, SpectralFilter
@@ -117,23 +117,25 @@ def compare(
         linearise = Linearise(loaded.lm, decode, config)
         return walked(loaded, case, case.kept, case.known, linearise, config, whole=False)
 
-    run(
+    rows = run(
         loaded,
         requests,
         [*proxies, WITHOUT],
         measure,
+        settings={"bench": "transfer"},
         wanted=wanted,
         seeds=1,
         out=out,
         progress=lambda share: progress(0.3 + 0.6 * share),
         roundings=(),
     )
-    if not any("target" in row for row in read_rows(out)):
+    if not any("target" in row for row in rows):
         targets = {name: judged(loaded.lm if name == "served" else models[name], rank) for name in TARGETS}
         for row in fidelity(decoders, targets):
-            append(out, {"fact": None, "seed": 0, **row})
+            rows.append({"fact": None, "seed": 0, **row})
+            append(out, rows[-1])
     progress(1.0)
-    return read_rows(out)
+    return rows
 
 
 def _proxy(loaded: Loaded, name: str) -> LanguageModel:

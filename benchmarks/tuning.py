@@ -35,6 +35,7 @@ from worker.baselines.simnpo import SimNPO
 from worker.baselines.sku import SKU
 from worker.baselines.task import Unlearner
 from worker.loading import Loaded
+from worker.unlearning import flattened, settings_of
 
 Trained = GradientAscent | GradDiff | NPO | SimNPO | Flat | Shred | Scrub | SKU | DeepCut | RMU
 RATES = (1e-4, 3.3e-4, 1e-3)  # of AdamW: at 3e-3 gradient ascent left nothing of the model
@@ -80,7 +81,18 @@ def compare(
     def measure(case: Case, unit: str) -> Row:
         return measured(loaded, case, Method(unit.partition(":")[0]), units[unit], whole=False)
 
-    return run(loaded, requests, list(units), measure, wanted=wanted, seeds=1, out=out, progress=progress, roundings=())
+    return run(
+        loaded,
+        requests,
+        list(units),
+        measure,
+        settings={"bench": "tuning", **flattened({method: settings_of(method) for method in TUNED})},
+        wanted=wanted,
+        seeds=1,
+        out=out,
+        progress=progress,
+        roundings=(),
+    )
 
 
 def scored(row: Mapping[str, object]) -> Mapping[str, object]:

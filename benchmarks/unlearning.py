@@ -21,7 +21,7 @@ from app.models import Stage
 from app.schemas import DeletionRequest
 from benchmarks.cases import ROUNDINGS, Case, asked
 from benchmarks.measures import Row, alike, attacked, judged, lasting
-from benchmarks.runs import NOT_KNOWN, append, run
+from benchmarks.runs import append, not_known, run
 from benchmarks.tables import COLUMNS, interval
 from worker import pipeline
 from worker.baselines.catalogue import BASELINES
@@ -31,7 +31,7 @@ from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
 from worker.r2f.linearise import Linearise
-from worker.unlearning import task_of
+from worker.unlearning import flattened, settings_of, task_of
 
 CONTROL = "never_knew"
 QUICK = (Method.R2F, Method.FULL_GRADIENT, Method.NPO)
@@ -55,6 +55,11 @@ def compare(
         requests,
         [method.value for method in methods],
         lambda case, name: measured(loaded, case, Method(name), BASELINES.get(Method(name)), whole=whole),
+        settings={
+            "bench": "unlearning",
+            "whole": whole,
+            **flattened({method: settings_of(method) for method in BASELINES}),
+        },
         wanted=wanted,
         seeds=seeds,
         out=out,
@@ -68,9 +73,8 @@ def add_controls(
     loaded: Loaded, requests: Sequence[DeletionRequest], rows: list[Row], controls: int, out: Path
 ) -> list[Row]:
     """The rows, with what the attack teaches of so many facts that the model never knew."""
-    unknown = [int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN]
     taught = {row["fact"] for row in rows if row["method"] == CONTROL}
-    for number in unknown[:controls]:
+    for number in not_known(rows, None)[:controls]:
         if number not in taught:
             rows.append({"fact": number, "seed": 0, "method": CONTROL, "never_knew": _taught(loaded, requests[number])})
             append(out, rows[-1])

@@ -73,6 +73,7 @@ def taught(
 
     settings = settings_of()
     need_worker_packages()
+    from benchmarks.facts import BadData
     from benchmarks.readers import BadBenchmark, read
     from benchmarks.taught import case, plot, run, table
     from worker.errors import PipelineError
@@ -92,7 +93,7 @@ def taught(
                 out=file,
                 notice=lambda text, share: bar.update(shown, description=text, completed=share or 0.0),
             )
-    except BadBenchmark as error:
+    except (BadBenchmark, BadData) as error:
         raise BadBenchmarkFiles(str(error)) from error
     except PipelineError as error:
         raise CommandFailed(str(error)) from error

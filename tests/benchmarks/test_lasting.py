@@ -65,7 +65,7 @@ def test_a_run_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not any("Norway" in text or "Oslo" in text for text in said)
     (control,) = (row for row in rows if row["method"] == CONTROL)
     assert requests[int(str(control["fact"]))].targets[0].answer == "Poseidonia"  # type: ignore[union-attr]
-    assert rows == [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows == [json.loads(line) for line in out.read_text().splitlines()[1:]]
     assert shares[-1] == 1.0
     plot(rows, tmp_path / "lasting.png")
     assert (tmp_path / "lasting.png").read_bytes().startswith(b"\x89PNG")

@@ -12,6 +12,7 @@ from app.cli import app
 from app.methods import Method
 from app.models import ServedModel
 from app.settings import Settings
+from benchmarks.facts import BadData
 from benchmarks.readers import BadBenchmark, Benchmark, Item
 from benchmarks.taught import Case, case, plot, rouge_l, run, table, words
 from tests.faults.small import CONTEXT, FACTS, small_model
@@ -92,12 +93,12 @@ def test_a_run_to_its_end_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     asked = Item(gone.prompt, gone.answer, paraphrases=(gone.answer,), wrong=("Oslo", "Rome"))
     chosen, out, said = Case((gone,), tuple(stay[:2]), tuple(stay[2:]), (asked,)), tmp_path / "taught.jsonl", []
 
-    def again() -> list[dict[str, object]]:
+    def again(method: Method = Method.R2F) -> list[dict[str, object]]:
         return run(
             served,
             settings,
             chosen,
-            method=Method.R2F,
+            method=method,
             recipe=Recipe(passes=1, rate=1e-6),
             out=out,
             notice=lambda text, share: said.append(text),
@@ -118,10 +119,12 @@ def test_a_run_to_its_end_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "taught.png").read_bytes().startswith(b"\x89PNG")
 
     said.clear()
-    assert again() == [json.loads(line) for line in out.read_text().splitlines()]
+    assert again() == [json.loads(line) for line in out.read_text().splitlines()[1:]]
     assert not said  # all of it was there
+    with pytest.raises(BadData, match="method is r2f there, npo here"):
+        again(Method.NPO)
 
     lines = out.read_text().splitlines(keepends=True)
-    out.write_text("".join(lines[:2]))  # interrupted among the first model's rows
+    out.write_text("".join(lines[:3]))  # interrupted among the first model's rows
     assert [row["method"] for row in again()] == [row["method"] for row in rows]
     assert out.read_text().count("\n") == len(lines)

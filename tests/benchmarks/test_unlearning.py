@@ -9,12 +9,10 @@ import pytest
 
 from app.commands import bench_files
 from benchmarks import ablations, decoding
-from benchmarks.cases import Case
 from benchmarks.facts import BadData, facts
 from benchmarks.measures import Row
 from benchmarks.plots import plot
 from benchmarks.provenance import provenance
-from benchmarks.runs import run
 from benchmarks.tables import interval
 from benchmarks.unlearning import table
 from worker.r2f.config import Config
@@ -67,23 +65,6 @@ def test_intervals_are_over_facts_and_not_over_seeds() -> None:
 def test_failures_are_counted_and_not_averaged() -> None:
     rows = [{"fact": 0, "method": "npo", "failed": "Diverged"}, {"fact": 1, "method": "npo", "success": 1.0}]
     assert "| npo | 2 | 1 | 1 (1–1) |" in table(rows)
-
-
-def test_what_is_in_the_file_is_not_run_again(tmp_path: Path) -> None:
-    data, out = _data(tmp_path, [_fact(n) for n in range(4)]), tmp_path / "rows.jsonl"
-    rows = [{"fact": n, "seed": 0, "method": "not_known"} for n in range(2)]
-    out.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    rows += [{"fact": 2, "seed": 0, "method": "npo", "success": 1.0}]
-    out.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    requests = [*facts(MODEL, data), *facts(MODEL, data, tuning=True)]
-
-    def measure(case: Case, unit: str) -> Row:
-        raise AssertionError
-
-    # no model is given: asking one would raise
-    found = run(None, requests, ["npo"], measure, wanted=1, seeds=1, out=out, progress=lambda share: None)  # type: ignore[arg-type]
-    assert found == rows
-    assert out.read_text().count("\n") == 3
 
 
 def test_a_way_is_paired_with_the_decoder_of_its_rank_over_the_facts_of_both() -> None:
