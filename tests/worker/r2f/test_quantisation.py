@@ -5,7 +5,7 @@ import torch
 from transformers import PreTrainedModel
 
 from worker.r2f.lowrank import LowRank
-from worker.r2f.quantisation import BLOCK, QUANTISERS, q4_1, quantised, round_to_nearest
+from worker.r2f.quantisation import BLOCK, QUANTISERS, quantised, round_to_nearest
 from worker.r2f.sites import find_sites
 
 
@@ -13,27 +13,46 @@ def _weight(d_in: int = 70) -> torch.Tensor:
     return torch.randn(5, d_in, generator=torch.Generator().manual_seed(0))
 
 
+def _steps(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """The distance between the levels of every entry's block."""
+
+    def step(block: torch.Tensor) -> torch.Tensor:
+        if name == "q4_1":
+            return (block.amax(1, keepdim=True) - block.amin(1, keepdim=True)) / 15
+        return block.abs().amax(1, keepdim=True) / (127 if "8" in name else 7)
+
+    size = 64 if name.startswith("rtn") else BLOCK
+    return torch.cat([step(block).expand_as(block) for block in weight.split(size, 1)], dim=1)
+
+
 @pytest.mark.parametrize("name", sorted(QUANTISERS))
-def test_errors_are_within_half_a_level_and_not_zero(name: str) -> None:
-    weight, levels = _weight(), 255 if "8" in name else 15
-    error = (QUANTISERS[name](weight) - weight).abs()
-    assert 0 < float(error.max()) <= 1.2 * float(weight.max() - weight.min()) / levels
+def test_errors_are_within_half_a_step_of_the_block_and_come_close_to_it(name: str) -> None:
+    weight = _weight()
+    error = (QUANTISERS[name](weight) - weight).abs() / _steps(name, weight)
+    assert 0.45 < float(error.max()) <= 0.5 + 127 * 2**-11  # a scale in half precision, 127 times at most
 
 
-def test_q4_1_agrees_with_the_gguf_library() -> None:
+@pytest.mark.parametrize(("quantiser", "theirs"), [("q4_1", "Q4_1"), ("q8_0", "Q8_0")])
+def test_blocks_agree_with_the_gguf_library(quantiser: str, theirs: str) -> None:
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize, quantize
 
-    weight = _weight(4 * BLOCK)
-    theirs = dequantize(quantize(weight.numpy(), GGMLQuantizationType.Q4_1), GGMLQuantizationType.Q4_1)
-    torch.testing.assert_close(q4_1(weight), torch.from_numpy(theirs.copy()), atol=2e-3, rtol=0)
+    weight, kind = _weight(4 * BLOCK), GGMLQuantizationType[theirs]
+    wanted = torch.from_numpy(dequantize(quantize(weight.numpy(), kind), kind).copy())
+    torch.testing.assert_close(QUANTISERS[quantiser](weight), wanted, atol=1e-6, rtol=0)
 
 
-def test_what_lies_on_the_grid_stays_and_small_updates_snap_away() -> None:
-    on_grid = q4_1(_weight(2 * BLOCK))
-    torch.testing.assert_close(q4_1(on_grid), on_grid, atol=1e-3, rtol=0)
-    torch.testing.assert_close(q4_1(on_grid + 1e-4), on_grid, atol=2e-3, rtol=0)
-    assert not torch.allclose(q4_1(on_grid + 1.0), on_grid, atol=0.1)
+@pytest.mark.parametrize("name", sorted(QUANTISERS))
+def test_what_lies_on_the_grid_stays_and_small_updates_snap_away(name: str) -> None:
+    quantise = QUANTISERS[name]
+    on_grid = quantise(_weight(128))
+    torch.testing.assert_close(quantise(on_grid), on_grid, atol=1e-6, rtol=0)
+    steps = _steps(name, on_grid)
+    inner = on_grid.abs() < 3 * steps  # no block's lowest or highest, which its levels hang on
+    assert inner.any()
+    for share, stays in ((1 / 3, True), (-1 / 3, True), (2 / 3, False)):
+        moved = quantise(torch.where(inner, on_grid + share * steps, on_grid))
+        torch.testing.assert_close(moved, on_grid if stays else on_grid + inner * steps, atol=1e-6, rtol=0)
 
 
 def test_a_zero_block_stays_zero() -> None:
