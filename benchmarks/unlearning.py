@@ -22,7 +22,7 @@ from app.schemas import DeletionRequest
 from benchmarks.cases import ROUNDINGS, Case, asked
 from benchmarks.measures import Row, alike, attacked, judged, lasting
 from benchmarks.runs import NOT_KNOWN, append, run
-from benchmarks.tables import COLUMNS, interval
+from benchmarks.tables import interval, paired_table
 from worker import pipeline
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Unlearned, Unlearner
@@ -123,14 +123,7 @@ def _taught(loaded: Loaded, request: DeletionRequest) -> float | None:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Markdown: means over facts and seeds with 95 % bootstrap intervals over facts."""
-    names = list(dict.fromkeys(str(row["method"]) for row in rows if row["method"] != "not_known"))
-    lines = ["| method | units | failed | " + " | ".join(COLUMNS.values()) + " |", "|---" * (3 + len(COLUMNS)) + "|"]
-    for name in names:
-        own = [row for row in rows if row["method"] == name]
-        good = [row for row in own if "failed" not in row]
-        cells = [interval(good, column) for column in COLUMNS]
-        lines.append(f"| {name} | {len(own)} | {len(own) - len(good)} | " + " | ".join(cells) + " |")
-    control = [row for row in rows if row.get("never_knew") is not None]
-    lines.append(f"\nRAP on facts that the model never knew ({len(control)}): {interval(control, 'never_knew')}")
-    return "\n".join(lines)
+    """Markdown: means over facts, failures counted; what each method has more than R2F, paired; RAP's control."""
+    shown = paired_table("method", [row for row in rows if row["method"] != CONTROL], lambda unit: Method.R2F.value)
+    control = [row for row in rows if row["method"] == CONTROL and row["never_knew"] is not None]
+    return f"{shown}\n\nRAP on facts that the model never knew ({len(control)}): {interval(control, 'never_knew')}"

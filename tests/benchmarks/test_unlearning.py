@@ -14,9 +14,9 @@ from benchmarks.facts import BadData, facts
 from benchmarks.measures import Row
 from benchmarks.plots import plot
 from benchmarks.provenance import provenance
-from benchmarks.runs import run
+from benchmarks.runs import NOT_KNOWN, run
 from benchmarks.tables import interval
-from benchmarks.unlearning import table
+from benchmarks.unlearning import CONTROL, table
 from worker.r2f.config import Config
 from worker.r2f.examples import Example
 from worker.r2f.knowledge import Knowledge
@@ -64,9 +64,55 @@ def test_intervals_are_over_facts_and_not_over_seeds() -> None:
     assert interval([], "kl") == "–"
 
 
-def test_failures_are_counted_and_not_averaged() -> None:
-    rows = [{"fact": 0, "method": "npo", "failed": "Diverged"}, {"fact": 1, "method": "npo", "success": 1.0}]
-    assert "| npo | 2 | 1 | 1 (1–1) |" in table(rows)
+def _row(fact: int, method: str, seed: int = 0, **more: object) -> Row:
+    return {"fact": fact, "seed": seed, "method": method, **more}
+
+
+def test_a_failure_counts_as_the_unchanged_model() -> None:
+    rows = [
+        _row(0, "npo", failed="DivergedError"),
+        _row(1, "npo", success=1.0, neighbours=0.5, kl=0.2, seconds=9.0),
+        *(_row(fact, "r2f", success=1.0, neighbours=1.0, kl=0.1, seconds=5.0) for fact in range(2)),
+    ]
+    whole, _, paired = table(rows).partition("Paired")
+    assert "| method | units | failed | USR greedy | GUR near | KL | seconds |" in whole
+    assert _cells(whole, "npo") == ["2", "1", "0.5", "0.75", "0.1", "9"]
+    assert _cells(whole, "r2f") == ["2", "0", "1", "1", "0.1", "5"]
+    assert _cells(paired, "npo") == ["-0.5", "-0.25", "0", "4"]
+    assert "counts as what it leaves" in whole
+
+
+def test_a_pair_is_of_one_fact_and_seed_and_a_fact_counts_once() -> None:
+    rows = [
+        *(_row(0, "r2f", seed, success=1.0) for seed in range(3)),
+        *(_row(0, "npo", seed, success=0.5) for seed in range(3)),
+        _row(1, "r2f", 0, success=1.0),
+        _row(1, "npo", 0, success=1.0),
+        _row(1, "npo", 1, success=0.0),  # r2f has no such seed
+    ]
+    whole, _, paired = table(rows).partition("Paired")
+    assert _cells(whole, "npo") == ["5", "0", "0.5"]
+    assert _cells(paired, "npo") == ["-0.25"]
+
+
+def test_controls_and_unknown_facts_are_no_methods() -> None:
+    rows = [
+        _row(0, "r2f", success=1.0),
+        _row(1, NOT_KNOWN),
+        _row(1, CONTROL, never_knew=0.25),
+        _row(2, CONTROL, never_knew=None),
+    ]
+    shown = table(rows)
+    assert "1 facts that the model knows" in shown
+    assert "RAP on facts that the model never knew (1): 0.25" in shown
+    assert f"| {NOT_KNOWN} |" not in shown
+    assert f"| {CONTROL} |" not in shown
+
+
+def _cells(table: str, unit: str) -> list[str]:
+    """The means in a unit's line, without their intervals."""
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {unit} |"))
+    return [cell.split("(")[0].strip() for cell in line.strip("| ").split("|")[1:]]
 
 
 def test_what_is_in_the_file_is_not_run_again(tmp_path: Path) -> None:
@@ -119,16 +165,18 @@ def test_with_fewer_views_only_those_are_asked_for_leaks() -> None:
     assert len(few.examples) == 2
 
 
-def test_a_picture_has_a_panel_for_what_was_measured_and_none_for_what_failed(tmp_path: Path) -> None:
+def test_a_picture_has_a_panel_for_what_was_measured_and_a_line_for_what_failed(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"fact": 0, "seed": 0, "method": "r2f", "success": 1.0, "kl": 0.0},
         {"fact": 0, "seed": 0, "method": "npo", "failed": "Diverged"},
         {"fact": 1, "seed": 0, "method": "not_known"},
     ]
     plot(rows, tmp_path / "one.png")
-    plot([*rows, {"fact": 0, "seed": 0, "method": "rmu", "success": 0.5, "kl": 0.1}], tmp_path / "two.png")
-    heights = [int.from_bytes((tmp_path / name).read_bytes()[20:24], "big") for name in ("one.png", "two.png")]
-    assert 0 < heights[0] < heights[1]
+    plot([*rows, _row(1, "npo", success=0.5, kl=0.1)], tmp_path / "two.png")
+    plot([row for row in rows if "failed" not in row], tmp_path / "alone.png")
+    pictures = [(tmp_path / f"{name}.png").read_bytes() for name in ("alone", "one", "two")]
+    heights = [int.from_bytes(picture[20:24], "big") for picture in pictures]
+    assert 0 < heights[0] < heights[1] == heights[2]
 
 
 def test_a_table_says_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
