@@ -26,7 +26,7 @@ from benchmarks.tables import interval, paired_table
 from worker import pipeline
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Unlearned, Unlearner
-from worker.errors import PipelineError
+from worker.errors import NoStep, PipelineError
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
@@ -112,7 +112,11 @@ def _forget(
         return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
     leaks = pipeline.leaking(loaded, known, config, quiet)
     done = unlearner(task_of(loaded, known, kept, leaks, config, lambda share: None))
-    return (done.update, ExitStack) if isinstance(done, Unlearned) else ({}, done)
+    if not isinstance(done, Unlearned):
+        return {}, done
+    if not done.update:
+        raise NoStep(NoStep.__doc__)
+    return done.update, ExitStack
 
 
 def _taught(loaded: Loaded, request: DeletionRequest) -> float | None:

@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.commands import bench_files
-from benchmarks import ablations, decoding
+from app.methods import Method
+from benchmarks import ablations, decoding, unlearning
 from benchmarks.cases import Case
 from benchmarks.facts import BadData, facts
 from benchmarks.measures import Row
@@ -17,6 +19,7 @@ from benchmarks.provenance import provenance
 from benchmarks.runs import NOT_KNOWN, run
 from benchmarks.tables import interval
 from benchmarks.unlearning import CONTROL, table
+from worker.baselines.task import Unlearned
 from worker.r2f.config import Config
 from worker.r2f.examples import Example
 from worker.r2f.knowledge import Knowledge
@@ -93,6 +96,19 @@ def test_a_pair_is_of_one_fact_and_seed_and_a_fact_counts_once() -> None:
     whole, _, paired = table(rows).partition("Paired")
     assert _cells(whole, "npo") == ["5", "0", "0.5"]
     assert _cells(paired, "npo") == ["-0.25"]
+
+
+def test_a_dense_update_without_a_step_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlearning, "task_of", lambda *_: None)
+    case = SimpleNamespace(config=Config(), known=None, kept=None)
+    row = unlearning.measured(
+        SimpleNamespace(lm=None),  # type: ignore[arg-type]
+        case,  # type: ignore[arg-type]
+        Method.FULL_GRADIENT_DENSE,
+        lambda task: Unlearned({}),
+        whole=False,
+    )
+    assert row == {"failed": "NoStep"}
 
 
 def test_controls_and_unknown_facts_are_no_methods() -> None:
