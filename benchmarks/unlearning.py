@@ -19,7 +19,7 @@ from pathlib import Path
 from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import ROUNDINGS, Case, asked
+from benchmarks.cases import ROUNDINGS, Case, asked, which_answered
 from benchmarks.measures import Row, alike, attacked, judged, lasting
 from benchmarks.runs import NOT_KNOWN, append, run
 from benchmarks.tables import interval, paired_table
@@ -30,6 +30,7 @@ from worker.errors import NoStep, PipelineError
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
+from worker.r2f.knowledge import some_of_each, template
 from worker.r2f.linearise import Linearise
 from worker.unlearning import task_of
 
@@ -67,12 +68,18 @@ def compare(
 def add_controls(
     loaded: Loaded, requests: Sequence[DeletionRequest], rows: list[Row], controls: int, out: Path
 ) -> list[Row]:
-    """The rows, with what the attack teaches of so many facts that the model never knew."""
-    unknown = [int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN]
-    taught = {row["fact"] for row in rows if row["method"] == CONTROL}
-    for number in unknown[:controls]:
-        if number not in taught:
-            rows.append({"fact": number, "seed": 0, "method": CONTROL, "never_knew": _taught(loaded, requests[number])})
+    """The rows, with what the attack teaches of so many facts that the model never knew.
+
+    A fact that it knows after all, by a sample or by what is likely, is no control: its row has no value.
+    """
+    unknown = dict.fromkeys(int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN)
+    tried = {row["fact"]: row["never_knew"] for row in rows if row["method"] == CONTROL}
+    for number in unknown:
+        if sum(share is not None for share in tried.values()) >= controls:
+            break
+        if number not in tried:
+            tried[number] = _taught(loaded, requests[number])
+            rows.append({"fact": number, "seed": 0, "method": CONTROL, "never_knew": tried[number]})
             append(out, rows[-1])
     return rows
 
@@ -120,10 +127,21 @@ def _forget(
 
 
 def _taught(loaded: Loaded, request: DeletionRequest) -> float | None:
-    """The never-knew control: the same attack on the base model with a fact that it does not know."""
+    """The never-knew control: RAP's attack, with as many examples, on the base model with a fact that it does not know.
+
+    Counted are the held-out views that it does not answer before. None where it knows the fact, or where they are too
+    few to tell.
+    """
     known = asked(loaded, request, 0)
-    made = [loaded.lm.example(view.prompt, f"The answer is {view.answers[0]}", view.answers) for view in known.training]
-    return attacked(loaded, known.held_out, {}, [example for example in made if example])
+    if known.examples:
+        return None
+    told = which_answered(loaded, known.held_out)
+    views = [view for view, answered in zip(known.held_out, told, strict=True) if not answered]
+    if len(views) < request.thresholds.held_out_views:
+        return None
+    chosen = some_of_each(known.training, pipeline.config_of(request, loaded).views)
+    made = (loaded.lm.example(view.prompt, template(view), view.answers, view.target) for view in chosen)
+    return attacked(loaded, views, {}, [example for example in made if example])
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:

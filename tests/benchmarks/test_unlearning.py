@@ -10,6 +10,7 @@ import pytest
 
 from app.commands import bench_files
 from app.methods import Method
+from app.schemas import DeletionRequest, PromptTarget
 from benchmarks import ablations, decoding, unlearning
 from benchmarks.cases import Case
 from benchmarks.facts import BadData, facts
@@ -23,7 +24,7 @@ from worker.baselines.task import Unlearned
 from worker.r2f.config import Config
 from worker.r2f.examples import Example
 from worker.r2f.knowledge import Knowledge
-from worker.r2f.text import Prompt
+from worker.r2f.text import Form, Prompt
 from worker.r2f.views import View
 
 MODEL = "smollm2-135m-instruct"
@@ -109,6 +110,54 @@ def test_a_dense_update_without_a_step_has_failed(monkeypatch: pytest.MonkeyPatc
         whole=False,
     )
     assert row == {"failed": "NoStep"}
+
+
+@pytest.fixture
+def attacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]]:
+    """The views that every attack was judged by, and the replies that it taught; the first fact is known after all."""
+    seen: list[tuple[list[str], list[str]]] = []
+    forms = (Form.CHAT, Form.PLAIN)
+    training = tuple(View(0, Prompt(f"t{n}", forms[n % 2]), ("Rome",), "f", "bank") for n in range(16))
+    held_out = tuple(View(0, Prompt(f"h{n}"), ("Rome",), "f", "bank") for n in range(4))
+
+    def asked(_: object, request: DeletionRequest, seed: int) -> Knowledge:
+        known = (Example((1, 2), (0,), (2,), ((2,),)),) if _question(request) == "What is 0?" else ()
+        return Knowledge(training, ("",) * 16, held_out, known, "")
+
+    def attacked(_: object, views: list[View], update: object, examples: list[str]) -> float:
+        seen.append(([view.prompt.text for view in views], examples))
+        return 0.5
+
+    monkeypatch.setattr(unlearning, "asked", asked)
+    monkeypatch.setattr(unlearning, "attacked", attacked)
+    monkeypatch.setattr(unlearning, "which_answered", lambda _, views: [view.prompt.text == "h0" for view in views])
+    return seen
+
+
+def _question(request: DeletionRequest) -> str:
+    (target,) = request.targets
+    assert isinstance(target, PromptTarget)
+    return target.prompt
+
+
+def test_a_control_is_unknown_and_attacked_as_rap_attacks(
+    attacks: list[tuple[list[str], list[str]]], tmp_path: Path
+) -> None:
+    lm = SimpleNamespace(example=lambda prompt, reply, answers, target: f"{prompt.text}: {reply}")
+    loaded = SimpleNamespace(lm=lm, card=SimpleNamespace(sketch_rank=8))
+    requests = [
+        DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=f"What is {n}?", answer="Rome")]) for n in range(4)
+    ]
+    rows, out = [_row(n, NOT_KNOWN) for n in range(4)], tmp_path / "rows.jsonl"
+    found = unlearning.add_controls(loaded, requests, rows, 2, out)  # type: ignore[arg-type]
+    controls = {row["fact"]: row["never_knew"] for row in found if row["method"] == CONTROL}
+    assert controls == {0: None, 1: 0.5, 2: 0.5}  # the first was tried, and is none
+    (judged, taught), _ = attacks
+    assert judged == ["h1", "h2", "h3"]  # the base model answers h0
+    assert len(taught) == Config().views == 8
+    assert taught[:2] == ["t0: The answer is Rome", "t1: Rome"]
+    unlearning.add_controls(loaded, requests, found, 2, out)  # type: ignore[arg-type]
+    assert len(attacks) == 2  # nothing is tried again
 
 
 def test_controls_and_unknown_facts_are_no_methods() -> None:
