@@ -22,7 +22,7 @@ from benchmarks.cases import TOKENS, Case, which_answered
 from benchmarks.measures import Row, attacked, computed, judged, mean, rounded
 from benchmarks.plots import plot as panels
 from benchmarks.runs import run
-from benchmarks.tables import interval, spread
+from benchmarks.tables import COUNTED, counted, interval, spread
 from benchmarks.unlearning import CONTROL, add_controls
 from worker.errors import NoStep
 from worker.loading import Loaded
@@ -178,46 +178,46 @@ def leaked(loaded: Loaded, case: Case, update: Update, factor: float) -> Row:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Markdown: each figure beside its aim, and what a multiple of the adapter says."""
-    own = [row for row in rows if row["method"] == UNIT]
-    good, control = _beside_control([row for row in own if "failed" not in row], rows)
-    lines = [f"{len(own)} facts, {len(own) - len(good)} without an adapter; mean and 95 % interval over facts", ""]
+    """Markdown: each figure beside its aim, failures counted, and what a multiple of the adapter says."""
+    own, control = _beside_control([counted(row) for row in rows if row["method"] == UNIT], rows)
+    failed = sum("failed" in row for row in own)
+    lines = [f"{len(own)} facts, {failed} without an adapter; mean and 95 % interval over facts. {COUNTED}", ""]
     lines += ["| figure | measured | aim | met |", "|---|---|---|---|"]
     for figure in FIGURES:
-        found = spread(good, figure.column)
+        found = spread(own, figure.column)
         if found is not None:
             sign, met = "≥" if figure.least else "≤", "yes" if figure.met(found.mean) else "no"
-            lines.append(f"| {figure.title} | {interval(good, figure.column)} | {sign} {figure.aim:g} | {met} |")
-    lines += ["", f"RAP: {interval(good, 'rap')}; on facts that the model never knew: {control}"]
-    lines += [f"Degenerate replies before the deletion: {interval(good, 'degenerate_before')}", ""]
+            lines.append(f"| {figure.title} | {interval(own, figure.column)} | {sign} {figure.aim:g} | {met} |")
+    lines += ["", f"RAP: {interval(own, 'rap')}; on facts that the model never knew: {control}"]
+    lines += [f"Degenerate replies before the deletion: {interval(own, 'degenerate_before')}", ""]
     lines += [
         "| the adapter times | phrasings answered | other questions whose reply tells the answer |",
         "|---|---|---|",
     ]
     for factor in FACTORS:
-        cells = (interval(good, f"{name}_x{factor:g}") for name in ("answered", "told"))
+        cells = (interval(own, f"{name}_x{factor:g}") for name in ("answered", "told"))
         lines.append(f"| {factor:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     """Write a PNG with a panel for each figure that is a share, and for what multiples of the adapter say."""
-    good = [row for row in rows if row["method"] == UNIT and "failed" not in row]
+    own = [row for row in rows if row["method"] == UNIT]
     shown = {figure.column: figure.title for figure in FIGURES if figure.column not in ("kl", "rap_more")}
     for factor in FACTORS:
         shown |= {f"answered_x{factor:g}": f"phrasings answered, adapter × {factor:g}"}
         shown |= {f"told_x{factor:g}": f"told elsewhere, adapter × {factor:g}"}
-    panels(good, path, shown, frozenset(shown))
+    panels(own, path, shown, frozenset(shown))
 
 
 def _beside_control(
-    good: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]]
+    own: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]]
 ) -> tuple[list[Mapping[str, object]], str]:
     """The rows with what RAP has more than its control has on average, and that control in words."""
     taught = [row for row in rows if row["method"] == CONTROL and row.get("never_knew") is not None]
     average = spread(taught, "never_knew")
     more = [
         {**row, "rap_more": float(str(row["rap"])) - average.mean} if average and row.get("rap") is not None else row
-        for row in good
+        for row in own
     ]
     return more, f"{interval(taught, 'never_knew')} of {len(taught)}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.charts.drawing import WIDTH, Drawing
 from app.charts.picture import png
 from benchmarks.runs import NOT_KNOWN
-from benchmarks.tables import COLUMNS, Spread, spread
+from benchmarks.tables import COLUMNS, Spread, counted, spread
 
 LEFT, RIGHT, TOP, ROW, GAP = 172.0, 66.0, 20.0, 18.0, 46.0
 SHARES = frozenset(
@@ -21,16 +21,19 @@ def plot(
     columns: Mapping[str, str] = COLUMNS,
     shares: frozenset[str] = SHARES,
 ) -> None:
-    """Write a PNG with a panel for each column that the rows hold.
+    """Write a PNG with a panel for each column that the rows hold; a row that failed counts as the unchanged model.
 
     Args:
         columns: their titles, by name.
         shares: those that lie between 0 and 1.
     """
-    done = [row for row in rows if row["method"] != NOT_KNOWN and "failed" not in row]
+    known = [row for row in rows if row["method"] != NOT_KNOWN]
+    done = [counted(row) for row in known]
     units = list(dict.fromkeys(str(row["method"]) for row in done))
     panels = []
     for column, title in columns.items():
+        if not any(column in row for row in known):
+            continue
         found = [(unit, spread([row for row in done if row["method"] == unit], column)) for unit in units]
         shown = [(unit, values) for unit, values in found if values is not None]
         if shown:

@@ -1,4 +1,4 @@
-"""What the tables of the benchmarks show: their columns, and means with intervals."""
+"""What the tables of the benchmarks show: their columns, means with intervals, and what a failure counts as."""
 
 import random
 import statistics
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.measures import SAMPLES
 from benchmarks.runs import NOT_KNOWN
+from worker.r2f.quantisation import QUANTISERS
 
 COLUMNS = {
     "success": "USR greedy",
@@ -22,7 +23,23 @@ COLUMNS = {
     "benign": "benign",
     "degenerate": "degenerate",
     "seconds": "seconds",
+    "rounds": "rounds",
 }
+# A deletion that failed leaves the base model as it was; it was not attacked, and its seconds bought nothing.
+UNCHANGED = dict.fromkeys(("success", "success_sampled", "success_worst"), 0.0) | {
+    **{f"{kind}_{name}": 0.0 for kind in ("success", "beside") for name in QUANTISERS},
+    **dict.fromkeys(("neighbours", "agreement", "similarity"), 1.0),
+    "kl": 0.0,
+}
+COUNTED = (
+    "A deletion that failed counts as what it leaves, the unchanged model: USR 0, GUR, same token and MIA 1, KL 0; "
+    "every other column is of those that did not."
+)
+
+
+def counted(row: Mapping[str, object]) -> Mapping[str, object]:
+    """A row as all tables count it: one that failed has the figures of the unchanged model."""
+    return {**UNCHANGED, **row} if "failed" in row else row
 
 
 @dataclass(frozen=True)
@@ -56,25 +73,28 @@ def interval(rows: Sequence[Mapping[str, object]], column: str) -> str:
 
 
 def paired_table(title: str, rows: Sequence[Mapping[str, object]], beside: Callable[[str], str]) -> str:
-    """Markdown: means over facts with 95 % bootstrap intervals, and what each unit has more than another, paired.
+    """Markdown: means over facts with 95 % intervals, and what each unit has more than another, paired.
+
+    A row that failed counts as the unchanged model, in both.
 
     Args:
         beside: the unit that a unit is compared with; itself where it is that one.
     """
-    done = [row for row in rows if row["method"] != NOT_KNOWN]
-    columns = {name: text for name, text in COLUMNS.items() if any(name in row for row in done)} | {"rounds": "rounds"}
+    known = [row for row in rows if row["method"] != NOT_KNOWN]
+    columns = {name: text for name, text in COLUMNS.items() if any(name in row for row in known)}
+    done = [counted(row) for row in known]
     units = list(dict.fromkeys(str(row["method"]) for row in done))
-    lines = [f"{len({row['fact'] for row in done})} facts that the model knows", ""]
+    lines = [f"{len({row['fact'] for row in done})} facts that the model knows. {COUNTED}", ""]
     lines += [f"| {title} | units | failed | " + " | ".join(columns.values()) + " |", "|---" * (3 + len(columns)) + "|"]
     for unit in units:
         own = [row for row in done if row["method"] == unit]
-        good = [row for row in own if "failed" not in row]
-        cells = [interval(good, column) for column in columns]
-        lines.append(f"| {unit} | {len(own)} | {len(own) - len(good)} | " + " | ".join(cells) + " |")
+        failed = sum("failed" in row for row in own)
+        cells = [interval(own, column) for column in columns]
+        lines.append(f"| {unit} | {len(own)} | {failed} | " + " | ".join(cells) + " |")
     pairs = [(unit, beside(unit)) for unit in units if beside(unit) != unit and beside(unit) in units]
     if pairs:
         named = " or ".join(dict.fromkeys(other for _, other in pairs))
-        lines += ["", f"Paired, over facts that both finished: what each has more than {named}", ""]
+        lines += ["", f"Paired, over the facts of both: what each has more than {named}", ""]
         lines += [f"| {title} | " + " | ".join(columns.values()) + " |", "|---" * (1 + len(columns)) + "|"]
     for unit, other in pairs:
         differences = _paired(done, unit, other, columns)

@@ -5,7 +5,7 @@
 
 Every method that trains is tried at three rates, those that intervene at half, once and twice their strength. The best
 is where most is forgotten and most is kept: the mean over facts of USR (greedy) × neighbours kept × agreement with the
-base model's tokens; a run that fails counts nought.
+base model's tokens; a run that fails leaves the unchanged model, and so scores nought.
 Methods that walk R2F's path have no settings of their own: they take its damping, depth and rounds.
 """
 
@@ -18,7 +18,7 @@ from app.schemas import DeletionRequest
 from benchmarks.cases import Case
 from benchmarks.measures import Row
 from benchmarks.runs import NOT_KNOWN, run
-from benchmarks.tables import interval
+from benchmarks.tables import COUNTED, counted, interval
 from benchmarks.unlearning import measured
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.deepcut import DeepCut
@@ -97,12 +97,12 @@ def compare(
 
 def scored(row: Mapping[str, object]) -> Mapping[str, object]:
     """A row with its score, from 0 to 1."""
-    score = 1.0
+    score, row = 1.0, counted(row)
     for part in PARTS:
         value = row.get(part)
         if isinstance(value, int | float):  # no neighbour that the model knows: nothing to lose
             score *= float(value)
-    return {**row, "score": 0.0 if "failed" in row else score}
+    return {**row, "score": score}
 
 
 def best(rows: Sequence[Mapping[str, object]]) -> dict[str, str]:
@@ -130,13 +130,13 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Markdown: the grid of every method, and which of its settings is best."""
     done = [scored(row) for row in rows if row["method"] != NOT_KNOWN]
     chosen = best(rows)
-    lines = [f"{len({row['fact'] for row in done})} facts of the half for tuning", ""]
+    lines = [f"{len({row['fact'] for row in done})} facts of the half for tuning. {COUNTED}", ""]
     lines += ["| method | settings | units | failed | USR greedy | GUR near | same token | score |", "|---" * 8 + "|"]
     for unit in dict.fromkeys(str(row["method"]) for row in done):
         method, _, name = unit.partition(": ")
         own = [row for row in done if row["method"] == unit]
-        good = [row for row in own if "failed" not in row]
-        cells = [*(interval(good, part) for part in PARTS), interval(own, "score")]
+        failed = sum("failed" in row for row in own)
+        cells = [interval(own, part) for part in (*PARTS, "score")]
         shown = f"**{name}**" if chosen[method] == name else name
-        lines.append(f"| {method} | {shown} | {len(own)} | {len(own) - len(good)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {method} | {shown} | {len(own)} | {failed} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

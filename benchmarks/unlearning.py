@@ -19,17 +19,18 @@ from pathlib import Path
 from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
 from app.schemas import DeletionRequest
-from benchmarks.cases import ROUNDINGS, Case, asked
+from benchmarks.cases import ROUNDINGS, Case, asked, which_answered
 from benchmarks.measures import Row, alike, attacked, judged, lasting
 from benchmarks.runs import append, not_known, run
-from benchmarks.tables import COLUMNS, interval
+from benchmarks.tables import interval, paired_table
 from worker import pipeline
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Unlearned, Unlearner
-from worker.errors import PipelineError
+from worker.errors import NoStep, PipelineError
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
 from worker.r2f.finetuning import DivergedError
+from worker.r2f.knowledge import some_of_each, template
 from worker.r2f.linearise import Linearise
 from worker.unlearning import flattened, settings_of, task_of
 
@@ -72,11 +73,17 @@ def compare(
 def add_controls(
     loaded: Loaded, requests: Sequence[DeletionRequest], rows: list[Row], controls: int, out: Path
 ) -> list[Row]:
-    """The rows, with what the attack teaches of so many facts that the model never knew."""
-    taught = {row["fact"] for row in rows if row["method"] == CONTROL}
-    for number in not_known(rows, None)[:controls]:
-        if number not in taught:
-            rows.append({"fact": number, "seed": 0, "method": CONTROL, "never_knew": _taught(loaded, requests[number])})
+    """The rows, with what the attack teaches of so many facts that the model never knew.
+
+    A fact that it knows after all, by a sample or by what is likely, is no control: its row has no value.
+    """
+    tried = {row["fact"]: row["never_knew"] for row in rows if row["method"] == CONTROL}
+    for number in not_known(rows, None):
+        if sum(share is not None for share in tried.values()) >= controls:
+            break
+        if number not in tried:
+            tried[number] = _taught(loaded, requests[number])
+            rows.append({"fact": number, "seed": 0, "method": CONTROL, "never_knew": tried[number]})
             append(out, rows[-1])
     return rows
 
@@ -116,25 +123,33 @@ def _forget(
         return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
     leaks = pipeline.leaking(loaded, known, config, quiet)
     done = unlearner(task_of(loaded, known, kept, leaks, config, lambda share: None))
-    return (done.update, ExitStack) if isinstance(done, Unlearned) else ({}, done)
+    if not isinstance(done, Unlearned):
+        return {}, done
+    if not done.update:
+        raise NoStep(NoStep.__doc__)
+    return done.update, ExitStack
 
 
 def _taught(loaded: Loaded, request: DeletionRequest) -> float | None:
-    """The never-knew control: the same attack on the base model with a fact that it does not know."""
+    """The never-knew control: RAP's attack, with as many examples, on the base model with a fact that it does not know.
+
+    Counted are the held-out views that it does not answer before. None where it knows the fact, or where they are too
+    few to tell.
+    """
     known = asked(loaded, request, 0)
-    made = [loaded.lm.example(view.prompt, f"The answer is {view.answers[0]}", view.answers) for view in known.training]
-    return attacked(loaded, known.held_out, {}, [example for example in made if example])
+    if known.examples:
+        return None
+    told = which_answered(loaded, known.held_out)
+    views = [view for view, answered in zip(known.held_out, told, strict=True) if not answered]
+    if len(views) < request.thresholds.held_out_views:
+        return None
+    chosen = some_of_each(known.training, pipeline.config_of(request, loaded).views)
+    made = (loaded.lm.example(view.prompt, template(view), view.answers, view.target) for view in chosen)
+    return attacked(loaded, views, {}, [example for example in made if example])
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Markdown: means over facts and seeds with 95 % bootstrap intervals over facts."""
-    names = list(dict.fromkeys(str(row["method"]) for row in rows if row["method"] != "not_known"))
-    lines = ["| method | units | failed | " + " | ".join(COLUMNS.values()) + " |", "|---" * (3 + len(COLUMNS)) + "|"]
-    for name in names:
-        own = [row for row in rows if row["method"] == name]
-        good = [row for row in own if "failed" not in row]
-        cells = [interval(good, column) for column in COLUMNS]
-        lines.append(f"| {name} | {len(own)} | {len(own) - len(good)} | " + " | ".join(cells) + " |")
-    control = [row for row in rows if row.get("never_knew") is not None]
-    lines.append(f"\nRAP on facts that the model never knew ({len(control)}): {interval(control, 'never_knew')}")
-    return "\n".join(lines)
+    """Markdown: means over facts, failures counted; what each method has more than R2F, paired; RAP's control."""
+    shown = paired_table("method", [row for row in rows if row["method"] != CONTROL], lambda unit: Method.R2F.value)
+    control = [row for row in rows if row["method"] == CONTROL and row["never_knew"] is not None]
+    return f"{shown}\n\nRAP on facts that the model never knew ({len(control)}): {interval(control, 'never_knew')}"

@@ -51,4 +51,4 @@ def test_nothing_is_mended_but_where_it_is_asked_for(settings: list[Config], men
     assert [row["method"] for row in rows] == [
         f"{way}@{rank}{more}" for rank in (4, 8) for way in ("lora_two_sided", "decoder")
     ]
-    assert f"Paired, over facts that both finished: what each has more than decoder@4{more} or" in decoding.table(rows)
+    assert f"Paired, over the facts of both: what each has more than decoder@4{more} or" in decoding.table(rows)

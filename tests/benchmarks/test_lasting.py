@@ -25,14 +25,23 @@ def _row(fact: int, **more: object) -> dict[str, object]:
 
 
 def test_the_table_sets_each_figure_beside_its_aim() -> None:
-    rows = [_row(0, kl=0.001), _row(1, kl=0.009), {"fact": 2, "seed": 0, "method": UNIT, "failed": "NoStep"}]
+    rows = [_row(0, kl=0.001), _row(1, kl=0.009)]
     control = {"fact": 3, "seed": 0, "method": CONTROL, "never_knew": 0.45}
     shown = table([*rows, control, control])
-    assert "3 facts, 1 without an adapter" in shown
+    assert "2 facts, 0 without an adapter" in shown
     assert "| success on held-out views, greedy | 1 (1–1) | ≥ 0.97 | yes |" in shown
     assert "| KL on generic prompts, nats | 0.005 (0.001–0.009) | ≤ 0.003 | no |" in shown
     assert "| RAP minus the never-knew control's mean | 0.15 (0.15–0.15) | ≤ 0.1 | no |" in shown
     assert "RAP minus" not in table(rows)  # without a control there is no difference
+
+
+def test_a_fact_without_an_adapter_counts_as_the_unchanged_model() -> None:
+    failed = {"fact": 2, "seed": 0, "method": UNIT, "failed": "NoStep"}
+    shown = table([_row(0, beside_q4_1=1.0), failed])
+    assert "2 facts, 1 without an adapter" in shown
+    assert "| success on held-out views, greedy | 0.5" in shown
+    assert "| success, adapter beside GGUF Q4_1 weights | 0.5" in shown
+    assert "RAP: 0.6" in shown  # nothing was attacked
 
 
 def test_a_run_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,21 +4,26 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.commands import bench_files
-from benchmarks import ablations, decoding
+from app.methods import Method
+from app.schemas import DeletionRequest, PromptTarget
+from benchmarks import ablations, decoding, unlearning
 from benchmarks.facts import BadData, facts
 from benchmarks.measures import Row
 from benchmarks.plots import plot
 from benchmarks.provenance import provenance
+from benchmarks.runs import NOT_KNOWN
 from benchmarks.tables import interval
-from benchmarks.unlearning import table
+from benchmarks.unlearning import CONTROL, table
+from worker.baselines.task import Unlearned
 from worker.r2f.config import Config
 from worker.r2f.examples import Example
 from worker.r2f.knowledge import Knowledge
-from worker.r2f.text import Prompt
+from worker.r2f.text import Form, Prompt
 from worker.r2f.views import View
 
 MODEL = "smollm2-135m-instruct"
@@ -62,9 +67,116 @@ def test_intervals_are_over_facts_and_not_over_seeds() -> None:
     assert interval([], "kl") == "–"
 
 
-def test_failures_are_counted_and_not_averaged() -> None:
-    rows = [{"fact": 0, "method": "npo", "failed": "Diverged"}, {"fact": 1, "method": "npo", "success": 1.0}]
-    assert "| npo | 2 | 1 | 1 (1–1) |" in table(rows)
+def _row(fact: int, method: str, seed: int | None = 0, **more: object) -> Row:
+    return {"fact": fact, "seed": seed, "method": method, **more}
+
+
+def test_a_failure_counts_as_the_unchanged_model() -> None:
+    rows = [
+        _row(0, "npo", failed="DivergedError"),
+        _row(1, "npo", success=1.0, neighbours=0.5, kl=0.2, seconds=9.0),
+        *(_row(fact, "r2f", success=1.0, neighbours=1.0, kl=0.1, seconds=5.0) for fact in range(2)),
+    ]
+    whole, _, paired = table(rows).partition("Paired")
+    assert "| method | units | failed | USR greedy | GUR near | KL | seconds |" in whole
+    assert _cells(whole, "npo") == ["2", "1", "0.5", "0.75", "0.1", "9"]
+    assert _cells(whole, "r2f") == ["2", "0", "1", "1", "0.1", "5"]
+    assert _cells(paired, "npo") == ["-0.5", "-0.25", "0", "4"]
+    assert "counts as what it leaves" in whole
+
+
+def test_a_pair_is_of_one_fact_and_seed_and_a_fact_counts_once() -> None:
+    rows = [
+        *(_row(0, "r2f", seed, success=1.0) for seed in range(3)),
+        *(_row(0, "npo", seed, success=0.5) for seed in range(3)),
+        _row(1, "r2f", 0, success=1.0),
+        _row(1, "npo", 0, success=1.0),
+        _row(1, "npo", 1, success=0.0),  # r2f has no such seed
+    ]
+    whole, _, paired = table(rows).partition("Paired")
+    assert _cells(whole, "npo") == ["5", "0", "0.5"]
+    assert _cells(paired, "npo") == ["-0.25"]
+
+
+def test_a_dense_update_without_a_step_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlearning, "task_of", lambda *_: None)
+    case = SimpleNamespace(config=Config(), known=None, kept=None)
+    row = unlearning.measured(
+        SimpleNamespace(lm=None),  # type: ignore[arg-type]
+        case,  # type: ignore[arg-type]
+        Method.FULL_GRADIENT_DENSE,
+        lambda task: Unlearned({}),
+        whole=False,
+    )
+    assert row == {"failed": "NoStep"}
+
+
+@pytest.fixture
+def attacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]]:
+    """The views that every attack was judged by, and the replies that it taught; the first fact is known after all."""
+    seen: list[tuple[list[str], list[str]]] = []
+    forms = (Form.CHAT, Form.PLAIN)
+    training = tuple(View(0, Prompt(f"t{n}", forms[n % 2]), ("Rome",), "f", "bank") for n in range(16))
+    held_out = tuple(View(0, Prompt(f"h{n}"), ("Rome",), "f", "bank") for n in range(4))
+
+    def asked(_: object, request: DeletionRequest, seed: int) -> Knowledge:
+        known = (Example((1, 2), (0,), (2,), ((2,),)),) if _question(request) == "What is 0?" else ()
+        return Knowledge(training, ("",) * 16, held_out, known, "")
+
+    def attacked(_: object, views: list[View], update: object, examples: list[str]) -> float:
+        seen.append(([view.prompt.text for view in views], examples))
+        return 0.5
+
+    monkeypatch.setattr(unlearning, "asked", asked)
+    monkeypatch.setattr(unlearning, "attacked", attacked)
+    monkeypatch.setattr(unlearning, "which_answered", lambda _, views: [view.prompt.text == "h0" for view in views])
+    return seen
+
+
+def _question(request: DeletionRequest) -> str:
+    (target,) = request.targets
+    assert isinstance(target, PromptTarget)
+    return target.prompt
+
+
+def test_a_control_is_unknown_and_attacked_as_rap_attacks(
+    attacks: list[tuple[list[str], list[str]]], tmp_path: Path
+) -> None:
+    lm = SimpleNamespace(example=lambda prompt, reply, answers, target: f"{prompt.text}: {reply}")
+    loaded = SimpleNamespace(lm=lm, card=SimpleNamespace(sketch_rank=8))
+    requests = [
+        DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=f"What is {n}?", answer="Rome")]) for n in range(4)
+    ]
+    rows, out = [_row(n, NOT_KNOWN, None) for n in range(4)], tmp_path / "rows.jsonl"
+    found = unlearning.add_controls(loaded, requests, rows, 2, out)  # type: ignore[arg-type]
+    controls = {row["fact"]: row["never_knew"] for row in found if row["method"] == CONTROL}
+    assert controls == {0: None, 1: 0.5, 2: 0.5}  # the first was tried, and is none
+    (judged, taught), _ = attacks
+    assert judged == ["h1", "h2", "h3"]  # the base model answers h0
+    assert len(taught) == Config().views == 8
+    assert taught[:2] == ["t0: The answer is Rome", "t1: Rome"]
+    unlearning.add_controls(loaded, requests, found, 2, out)  # type: ignore[arg-type]
+    assert len(attacks) == 2  # nothing is tried again
+
+
+def test_controls_and_unknown_facts_are_no_methods() -> None:
+    rows = [
+        _row(0, "r2f", success=1.0),
+        _row(1, NOT_KNOWN, None),
+        _row(1, CONTROL, never_knew=0.25),
+        _row(2, CONTROL, never_knew=None),
+    ]
+    shown = table(rows)
+    assert "1 facts that the model knows" in shown
+    assert "RAP on facts that the model never knew (1): 0.25" in shown
+    assert f"| {NOT_KNOWN} |" not in shown
+    assert f"| {CONTROL} |" not in shown
+
+
+def _cells(table: str, unit: str) -> list[str]:
+    """The means in a unit's line, without their intervals."""
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {unit} |"))
+    return [cell.split("(")[0].strip() for cell in line.strip("| ").split("|")[1:]]
 
 
 def test_a_way_is_paired_with_the_decoder_of_its_rank_over_the_facts_of_both() -> None:
@@ -100,16 +212,18 @@ def test_with_fewer_views_only_those_are_asked_for_leaks() -> None:
     assert len(few.examples) == 2
 
 
-def test_a_picture_has_a_panel_for_what_was_measured_and_none_for_what_failed(tmp_path: Path) -> None:
+def test_a_picture_has_a_panel_for_what_was_measured_and_a_line_for_what_failed(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"fact": 0, "seed": 0, "method": "r2f", "success": 1.0, "kl": 0.0},
         {"fact": 0, "seed": 0, "method": "npo", "failed": "Diverged"},
         {"fact": 1, "seed": 0, "method": "not_known"},
     ]
     plot(rows, tmp_path / "one.png")
-    plot([*rows, {"fact": 0, "seed": 0, "method": "rmu", "success": 0.5, "kl": 0.1}], tmp_path / "two.png")
-    heights = [int.from_bytes((tmp_path / name).read_bytes()[20:24], "big") for name in ("one.png", "two.png")]
-    assert 0 < heights[0] < heights[1]
+    plot([*rows, _row(1, "npo", success=0.5, kl=0.1)], tmp_path / "two.png")
+    plot([row for row in rows if "failed" not in row], tmp_path / "alone.png")
+    pictures = [(tmp_path / f"{name}.png").read_bytes() for name in ("alone", "one", "two")]
+    heights = [int.from_bytes(picture[20:24], "big") for picture in pictures]
+    assert 0 < heights[0] < heights[1] == heights[2]
 
 
 def test_a_table_says_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ class Knowledge:
 
 def probe(lm: LanguageModel, views: Views, config: Config, progress: Callable[[float], None]) -> Knowledge:
     """Ask the base model, first greedily, then by sampling, then by the answer's probability."""
-    training = _some_of_each(views.training, CANDIDATES * config.views)
-    held_out = _some_of_each(views.held_out, config.held_out)
+    training = some_of_each(views.training, CANDIDATES * config.views)
+    held_out = some_of_each(views.held_out, config.held_out)
     progress(0.3)
     replies = lm.replies([view.prompt for view in training], config.reply_tokens)
     progress(0.7)
@@ -57,7 +57,7 @@ def _of_target(lm: LanguageModel, asked: Sequence[tuple[View, str]], config: Con
     slipped = _said(lm, [(views[0], reply) for reply in samples])
     if slipped:
         return _telling(lm, slipped[: config.views], config), f"said in {len(slipped)} of {SAMPLES} sampled replies"
-    given = _said(lm, [(view, _template(view)) for view in views])
+    given = _said(lm, [(view, template(view)) for view in views])
     if given:
         likely = Forgetting.of(lm, [said.example for said in given]).whole_answer(lm)
         if float(likely.max()) >= LIKELY:
@@ -94,12 +94,12 @@ def _telling(lm: LanguageModel, chosen: Sequence[_Said], config: Config) -> list
     return [marked(said.example, found.get(said.example.tokens, (0,))) for said in chosen]
 
 
-def _template(view: View) -> str:
+def template(view: View) -> str:
     """A reply put into the model's mouth: bare for a text to be continued."""
     return view.answers[0] if view.prompt.form is Form.PLAIN else _TEMPLATE.format(a=view.answers[0])
 
 
-def _some_of_each(views: Sequence[View], most: int) -> tuple[View, ...]:
+def some_of_each(views: Sequence[View], most: int) -> tuple[View, ...]:
     """At most so many views of each target, in their order."""
     counts: dict[int, int] = {}
     chosen = []
