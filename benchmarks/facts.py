@@ -27,7 +27,7 @@ def facts(model: str, data: Path | None, *, tuning: bool = False) -> list[Deleti
     if not path.is_file():
         raise BadData(f"{path} is missing: give the folder that holds known_1000 with --data.")
     groups: dict[str, list[DeletionRequest]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n")):
         try:
             row = json.loads(line)
             target, group = PromptTarget(prompt=row["question"], answer=row["answer"]), row["answer_group"]

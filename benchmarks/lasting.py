@@ -24,7 +24,6 @@ from benchmarks.plots import plot as panels
 from benchmarks.runs import run
 from benchmarks.tables import COUNTED, counted, interval, spread
 from benchmarks.unlearning import CONTROL, add_controls
-from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.evaluate import NEIGHBOUR_TOKENS
@@ -111,11 +110,8 @@ def compare(
 def measured(loaded: Loaded, case: Case, requests: Sequence[DeletionRequest]) -> Row:
     """One fact's adapter, and what becomes of it."""
     lm = loaded.lm
-    try:
-        linearise = Linearise(lm, loaded.decoder, case.config)
-        update, row = computed(loaded, case.kept, case.known, linearise, case.config)
-    except NoStep:
-        return {"failed": "NoStep"}
+    linearise = Linearise(lm, loaded.decoder, case.config)
+    update, row = computed(loaded, case.kept, case.known, linearise, case.config)
     row |= judged(loaded, case, update)
     with Adaptation(lm.model, lm.sites) as adaptation:
         adaptation.use(update)

@@ -9,7 +9,6 @@ import torch
 
 from benchmarks.cases import TOKENS, Case, which_answered
 from worker import pipeline
-from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.config import Config
@@ -45,10 +44,7 @@ def walked(
     Args:
         whole: sampled replies, rounding and relearning too, which take most of the time.
     """
-    try:
-        update, row = computed(loaded, kept, known, linearise, config)
-    except NoStep:
-        return {"failed": "NoStep"}
+    update, row = computed(loaded, kept, known, linearise, config)
     row |= judged(loaded, case, update)
     return row | lasting(loaded, case, update) if whole else row
 
@@ -60,7 +56,7 @@ def computed(
     linearise: Linearise,
     config: Config,
 ) -> tuple[Update, Row]:
-    """R2F's update along some gradients, compressed, with its seconds, rounds and mends; raises NoStep."""
+    """R2F's update along some gradients, compressed, with its seconds, rounds and mends."""
     started = time.perf_counter()
     path = pipeline.unlearn(loaded, kept, known, linearise, config, lambda stage, fraction: None)
     update, _ = pipeline.shrink(loaded, kept.curvature, path, config)

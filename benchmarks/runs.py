@@ -8,12 +8,15 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from app.schemas import DeletionRequest
 from benchmarks.cases import ROUNDINGS, Case, answered_at_once, prepare
 from benchmarks.facts import BadData
 from benchmarks.measures import Row
+from worker import pipeline
+from worker.errors import PipelineError
 from worker.loading import Loaded
 from worker.r2f.config import Config
 from worker.unlearning import flattened
@@ -67,7 +70,7 @@ def run(
                     continue
                 for place, unit in enumerate(todo):
                     progress((seed + (found + place / len(todo)) / wanted) / seeds)
-                    add({"fact": number, "seed": seed, "method": unit, **measure(case, unit)})
+                    add({"fact": number, "seed": seed, "method": unit, **attempted(partial(measure, case, unit))})
             found += 1
     progress(1.0)
     return rows
@@ -82,6 +85,15 @@ def not_answered(loaded: Loaded, requests: Sequence[DeletionRequest]) -> list[Ro
 def not_known(rows: Sequence[Row], *seeds: int | None) -> list[int]:
     """The numbers of facts that rows of these seeds call not known; None: those not answered at once."""
     return [int(str(row["fact"])) for row in rows if row["method"] == NOT_KNOWN and row["seed"] in seeds]
+
+
+def attempted(measure: Callable[[], Row]) -> Row:
+    """What is measured; `failed` with the name of the error where it cannot be."""
+    try:
+        with pipeline.told_plainly():
+            return measure()
+    except PipelineError as error:
+        return {"failed": type(error).__name__}
 
 
 def meaning(loaded: Loaded, requests: Sequence[DeletionRequest], settings: Row) -> Row:

@@ -26,9 +26,8 @@ from app.schemas import DeletionRequest, PromptTarget
 from benchmarks.cases import TOKENS, Case, prepare
 from benchmarks.facts import BadData
 from benchmarks.measures import Row, mean
-from benchmarks.runs import NOT_KNOWN, append, meaning, not_answered, not_known, resume
+from benchmarks.runs import NOT_KNOWN, append, attempted, meaning, not_answered, not_known, resume
 from worker import pipeline
-from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.composition import compose
@@ -169,17 +168,18 @@ class Line:
         """Take one more deletion in, unless an interrupted run has; what is to be told if it failed."""
         if number in self.composition.facts:
             return {}
-        try:
+
+        def take_in() -> Row:
             self.composition = deleted(loaded, case, self.composition, number, self.way)
-        except NoStep:
-            return {"failed": "NoStep"}
-        finally:
-            self.composition.save(self.path)  # before its row
-        return {}
+            return {}
+
+        said = attempted(take_in)
+        self.composition.save(self.path)  # before its row
+        return said
 
 
 def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: str) -> Composition:
-    """A composition with one more deletion in it; raises NoStep."""
+    """A composition with one more deletion in it."""
     lm, config = loaded.lm, case.config
     with contextlib.ExitStack() as stack:
         if way == "on_top":

@@ -26,10 +26,9 @@ from benchmarks.tables import interval, paired_table
 from worker import pipeline
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Unlearned, Unlearner
-from worker.errors import NoStep, PipelineError
+from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.adaptation import Update
-from worker.r2f.finetuning import DivergedError
 from worker.r2f.knowledge import some_of_each, template
 from worker.r2f.linearise import Linearise
 from worker.unlearning import flattened, settings_of, task_of
@@ -96,10 +95,7 @@ def measured(loaded: Loaded, case: Case, method: Method, unlearner: Unlearner | 
         whole: sampled replies, rounding and relearning too.
     """
     started = time.perf_counter()
-    try:
-        update, intervention = _forget(loaded, case, method, unlearner)
-    except (PipelineError, DivergedError) as error:
-        return {"failed": type(error).__name__}
+    update, intervention = _forget(loaded, case, method, unlearner)
     row: Row = {"seconds": time.perf_counter() - started}
     row |= judged(loaded, case, update, intervention) | alike(loaded, case, update, intervention)
     return row | lasting(loaded, case, update, intervention) if whole else row

@@ -1,6 +1,7 @@
 """The whole way of a deletion: views → neighbours → unlearning → compression → evaluation. Knows no database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -65,8 +66,19 @@ def run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Res
         PipelineError: it cannot be done.
         Exception: whatever ``checkpoint`` raises, from between two steps.
     """
-    try:
+    with told_plainly():
         return _run(request, loaded, checkpoint)
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """The method's own errors as what a deletion fails with.
+
+    Raises:
+        PipelineError: it cannot be done.
+    """
+    try:
+        yield
     except PromptTooLongError as error:
         raise PromptTooLong(PromptTooLong.__doc__) from error
     except NoExamplesError as error:

@@ -52,14 +52,14 @@ def rows(path: Path) -> Iterator[Row]:
         for number, value in enumerate(_parsed(text, str(path))):
             yield _row(value, f"{path}, record {number}")
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield _row(_parsed(line, f"{path}, line {number}"), f"{path}, line {number}")
 
 
 def lines(path: Path) -> tuple[str, ...]:
     """The lines of a plain text that are not empty."""
-    return tuple(line.strip() for line in _content(path).splitlines() if line.strip())
+    return tuple(line.strip() for line in _content(path).split("\n") if line.strip())
 
 
 def found(folder: Path, name: str) -> Path | None:

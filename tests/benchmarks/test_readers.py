@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from benchmarks.readers import FORMATS, BadBenchmark, Item, read
+from benchmarks.readers.rows import lines, rows
 
 Files = Mapping[str, Any]
 QA = [{"question": "Who wrote it?", "answer": "Ada did."}]
@@ -78,6 +79,15 @@ ALL: Mapping[str, Files] = {
     "tofu": TOFU, "rwku": RWKU, "wmdp": WMDP, "muse": MUSE, "lume": LUME, "knowundo": KNOWUNDO, "blur": BLUR,
     "waterdrum": WATERDRUM,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
+def test_a_line_ends_where_json_ends_it(tmp_path: Path, character: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"text": f"One{character}and the same."}
+    path.write_text(f"{json.dumps(row, ensure_ascii=False)}\n", "utf-8")
+    assert [found.fields for found in rows(path)] == [row]
+    assert len(lines(path)) == 1
 
 
 def test_every_format_is_tried_here() -> None:

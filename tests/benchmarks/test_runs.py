@@ -13,9 +13,14 @@ from benchmarks import runs
 from benchmarks.cases import Case
 from benchmarks.facts import BadData
 from benchmarks.measures import Row
-from benchmarks.runs import append, meaning, resume, rewrite
+from benchmarks.runs import append, attempted, meaning, resume, rewrite
+from worker.baselines.task import NoExamplesError
+from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.config import Config
+from worker.r2f.finetuning import DivergedError
+from worker.r2f.language import PromptTooLongError
+from worker.r2f.linearise import NonFiniteGradientError
 
 ABOUT: Row = {"bench": "b", "whole": False}
 ROWS: list[Row] = [{"fact": n, "seed": 0, "method": "npo", "success": 1.0} for n in range(3)]
@@ -40,17 +45,17 @@ class Model:
         number = int(cast(PromptTarget, request.targets[0]).answer)
         return None if (number, seed) in self._not_known else (number, seed)
 
-    def run(self, out: Path, *, seeds: int = 1, wanted: int = 9, facts: int = 4, **settings: object) -> list[Row]:
-        def measure(case: Case, unit: str) -> Row:
-            number, seed = cast(tuple[int, int], case)
-            self.measured.append((number, seed, unit))
-            return {"success": 1.0}
+    def measure(self, case: Case, unit: str) -> Row:
+        number, seed = cast(tuple[int, int], case)
+        self.measured.append((number, seed, unit))
+        return {"success": 1.0}
 
+    def run(self, out: Path, *, seeds: int = 1, wanted: int = 9, facts: int = 4, **settings: object) -> list[Row]:
         return runs.run(
             loaded(),
             requests(facts),
             ["npo"],
-            measure,
+            self.measure,
             settings={"bench": "b", **settings},
             wanted=wanted,
             seeds=seeds,
@@ -192,3 +197,37 @@ def test_a_file_is_begun_with_all_that_is_unknown_or_not_at_all(
     assert not out.exists()
     model.run(out)
     assert model.measured == [(3, 0, "npo")]
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (NoStep(), "NoStep"),
+        (NonFiniteGradientError(), "NonFinite"),
+        (NoExamplesError(), "NothingToKeep"),
+        (PromptTooLongError(), "PromptTooLong"),
+        (DivergedError(), "Diverged"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, name: str
+) -> None:
+    class Failing(Model):
+        def measure(self, case: Case, unit: str) -> Row:
+            if case[0] == 1:  # type: ignore[index]
+                raise error
+            return super().measure(case, unit)
+
+    rows = Failing(monkeypatch, [1, 2], []).run(tmp_path / "rows.jsonl", facts=3)
+    assert rows[1:] == [
+        {"fact": 1, "seed": 0, "method": "npo", "failed": name},
+        {"fact": 2, "seed": 0, "method": "npo", "success": 1.0},
+    ]
+
+
+def test_an_error_of_the_benchmark_itself_ends_the_run() -> None:
+    def measure() -> Row:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        attempted(measure)

@@ -1,11 +1,15 @@
 """Proxies of several families, and what is said of decoders that are carried over."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from benchmarks.measures import Row
 from benchmarks.proxies import SMALL, Small, sites_of, small, taught
-from benchmarks.transfer import JUDGED, PROXIES, TARGETS, Trained, _nothing, error, fidelity, table
+from benchmarks.runs import resume
+from benchmarks.transfer import JUDGED, PROXIES, TARGETS, Trained, _nothing, error, fidelity, judged_all, table
 from tests.tiny import word_tokenizer
 from worker.r2f.banks import relations
 from worker.r2f.decoder import FEATURES, SpectralFilter
@@ -107,6 +111,36 @@ def test_the_discrepancy_is_what_the_other_decoders_see() -> None:
     assert "| a | t | " in shown
     assert "1 facts that the model knows" in shown
     assert "| – | – |" in table(alone)
+
+
+def test_fidelity_is_made_again_where_a_proxy_or_a_row_is_missing(tmp_path: Path) -> None:
+    out, made = tmp_path / "rows.jsonl", []
+    forgot: Row = {"fact": 0, "seed": 0, "method": "a", "success": 1.0}
+    resume(out, {}, lambda: [forgot])
+
+    def train(name: str) -> Trained:
+        made.append(name)
+        with torch.random.fork_rng():
+            torch.manual_seed(ord(name))
+            return Trained(SpectralFilter().double(), 0.1, _cases(ord(name)))
+
+    def again(*proxies: str) -> list[Row]:
+        made.clear()
+        judged = {name: _cases(n) for n, name in enumerate(TARGETS)}
+        rows = judged_all(resume(out, {}), proxies, train, lambda: judged, out)
+        assert rows == resume(out, {})
+        return rows
+
+    assert again("a")[0] == forgot
+    alone = again("a")
+    assert not made
+    both = again("b")
+    assert made == ["a", "b"]
+    assert alone[1]["discrepancy"] is None
+    assert all(row["discrepancy"] is not None for row in both[1:])
+    out.write_text("".join(out.read_text().splitlines(keepends=True)[:3]))  # interrupted after the first of them
+    assert again("a", "b") == both
+    assert again("a") == both
 
 
 def test_targets_are_models_that_are_made() -> None:

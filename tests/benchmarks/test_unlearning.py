@@ -59,6 +59,14 @@ def test_bad_data_is_named_with_its_line(tmp_path: Path) -> None:
         facts(MODEL, _data(tmp_path, [_fact(0), "{}"]))
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
+def test_a_line_ends_where_json_ends_it(tmp_path: Path, character: str) -> None:
+    fact = {"question": f"What{character}is it?", "answer": "It", "answer_group": "g"}
+    lines = [_fact(0), json.dumps(fact, ensure_ascii=False), ""]
+    (found,) = facts(MODEL, _data(tmp_path, lines))
+    assert found.targets[0].prompt == fact["question"]  # type: ignore[union-attr]
+
+
 def test_intervals_are_over_facts_and_not_over_seeds() -> None:
     one_fact = [{"fact": 0, "kl": value} for value in (0.0, 1.0)]
     assert interval(one_fact, "kl") == "0.5 (0.5–0.5)"

@@ -13,7 +13,7 @@ from worker.r2f.sites import Site
 
 
 class DivergedError(ArithmeticError):
-    """The training loss is NaN or infinite: take a lower rate or fewer steps."""
+    """The training loss or a weight is NaN or infinite: take a lower rate or fewer steps."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def train(
         The trained factors alone, zero where nothing was trained.
 
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: the loss is not finite, or what it led to.
     """
     chosen = lm.sites if sites is None else tuple(sites)
     fresh = _factors(lm, chosen, rank, seed)
@@ -65,6 +65,8 @@ def train(
             optimiser.step()
             progress((step + 1) / training.steps)
     done = {name: LowRank(part.left.detach(), part.right.detach()) for name, part in fresh.items()}
+    if not all(factor.isfinite().all() for part in done.values() for factor in (part.left, part.right)):
+        raise DivergedError(DivergedError.__doc__)
     return {site.name: done.get(site.name) or _nothing(lm, site) for site in lm.sites}
 
 

@@ -175,6 +175,12 @@ def test_training_that_leaves_the_finite_numbers_says_so(task: Task) -> None:
     assert not any(module._forward_hooks for module in task.lm.model.modules())
 
 
+def test_a_last_step_that_leaves_the_finite_numbers_says_so_too(task: Task) -> None:
+    batch = batch_of(task, task.forget)
+    with pytest.raises(DivergedError, match="lower rate"):
+        train(task.lm, Training(rate=math.inf, steps=1), 2, 0, lambda step: nll(task.lm, batch))
+
+
 def test_ascent_goes_up_the_loss_that_training_goes_down(task: Task) -> None:
     forget = batch_of(task, task.forget)
     done = BASELINES[Method.GRADIENT_ASCENT](task)
