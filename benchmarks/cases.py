@@ -24,7 +24,6 @@ class Case:
     """One fact under one seed, prepared once for all methods."""
 
     config: Config
-    targets: tuple[PromptTarget | PassageTarget, ...]
     known: Knowledge
     kept: Protection
     exam: Exam
@@ -77,7 +76,7 @@ def prepare(loaded: Loaded, request: DeletionRequest, seed: int, roundings: Sequ
         name: which_answered(loaded, answered, quantised(lm.model, lm.sites, {}, QUANTISERS[name]), guesses=said)
         for name in roundings
     }
-    return Case(config, tuple(_targets(request)), known, kept, exam, answered, rounded)
+    return Case(config, known, kept, exam, answered, rounded)
 
 
 def _targets(request: DeletionRequest) -> list[PromptTarget | PassageTarget]:

@@ -119,7 +119,7 @@ def linearising(way: str, loaded: Loaded, config: Config, regressions: Regressio
         "ridge": _filtered(lambda sigma: ridge(sigma, loaded.card.ridge)),
         "decoder": loaded.decoder,
     }
-    return Linearise(lm, decode[way], config, align=way not in ("lora_one_sided", "lora_two_sided", "ridge_random"))
+    return Linearise(lm, decode[way], config, align=way not in AT_RANDOM)
 
 
 def _one_sided(sites: Sequence[Site], sketches: Mapping[str, Sketch]) -> dict[str, LowRank]:

@@ -60,13 +60,13 @@ class ExactGradient(PlainGradient):
 
 
 class LoraGradient(PlainGradient):
-    """What LoRA-only unlearning applies: the gradient seen through fixed random factors.
+    """What LoRA-only unlearning applies: the gradient seen through fixed random factors, GAᵀA + BBᵀG − BBᵀGAᵀA.
 
-    One-sided it is GAᵀA (PEFT's start, B = 0); two-sided GAᵀA + BBᵀG − BBᵀGAᵀA.
+    Both factors are non-zero, as in R2F: PEFT's start, B = 0, lets through no more than GAᵀA.
     """
 
-    def __init__(self, lm: LanguageModel, config: Config, *, two_sided: bool) -> None:
-        self._lm, self._two_sided = lm, two_sided
+    def __init__(self, lm: LanguageModel, config: Config) -> None:
+        self._lm = lm
         drawn = {site.name: random_factors(site, config.sketch_rank, config.seed) for site in lm.sites}
         self._factors = {
             name: (a.to(lm.device, lm.model.dtype), b.to(lm.device, lm.model.dtype)) for name, (a, b) in drawn.items()
@@ -81,8 +81,6 @@ class LoraGradient(PlainGradient):
         taken = sketcher.sketches
         if not all((sketch.y.sum() + sketch.z.sum()).isfinite() for sketch in taken.values()):
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-        if not self._two_sided:
-            return {name: LowRank(sketch.y, sketch.a) for name, sketch in taken.items()}
         s = spectrum(sites, taken, depth_of(sites))
         return assemble(sites, taken, s, torch.zeros_like(s.sigma))
 
@@ -107,9 +105,7 @@ def flat(curvature: Curvature) -> Curvature:
     )
 
 
-def walk(
-    task: Task, linearise: Linearise, examples: Sequence[Example], *, precondition: bool, joining: bool = True
-) -> Unlearned:
+def walk(task: Task, linearise: Linearise, examples: Sequence[Example], *, joining: bool = True) -> Unlearned:
     """The path of R2F along another gradient.
 
     Args:
@@ -119,7 +115,7 @@ def walk(
     path = path_of_r2f(
         lm,
         linearise,
-        task.curvature if precondition else flat(task.curvature),
+        task.curvature,
         task.drift,
         Kept.of(lm, task.retain),
         examples,

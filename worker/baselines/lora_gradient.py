@@ -11,10 +11,7 @@ class LoraUpdate:
     """Settings."""
 
     views: int | None = None  # phrasings; None: all of them (LoRA_mul), 1: LoRA_sin
-    two_sided: bool = True  # both factors non-zero, as in R2F; False is PEFT's own start
-    precondition: bool = True
 
     def __call__(self, task: Task) -> Unlearned:
-        linearise = LoraGradient(task.lm, task.config, two_sided=self.two_sided)
         joining = self.views is None  # a single phrasing stays single
-        return walk(task, linearise, task.forget[: self.views], precondition=self.precondition, joining=joining)
+        return walk(task, LoraGradient(task.lm, task.config), task.forget[: self.views], joining=joining)

@@ -1,6 +1,6 @@
 """Model identity alignment (paper, appendix C): how alike two models' output distributions are on generic prompts.
 
-The paper defines a mean cosine similarity, and its table seems to print a distance: both are given, named.
+The paper defines a mean cosine similarity, which this is; its table seems to print a distance, 1 − similarity.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Identity:
-    """Means over positions."""
+    """A mean over positions."""
 
     similarity: float  # cosine of the two probability vectors, 1 for the same model
-    distance: float  # 1 − similarity
 
 
 def identity(before: Tensor, after: Tensor) -> Identity:
     """From log-probabilities (S × V) of the base and of the adapted model at the same positions."""
     p, q = before.double().exp(), after.double().exp()
     cosine = (p * q).sum(-1) / (p.norm(dim=-1) * q.norm(dim=-1))
-    return Identity(float(cosine.mean()), float((1 - cosine).mean()))
+    return Identity(float(cosine.mean()))
