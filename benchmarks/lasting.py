@@ -22,7 +22,7 @@ from benchmarks.cases import TOKENS, Case, which_answered
 from benchmarks.measures import Row, attacked, computed, judged, mean, rounded
 from benchmarks.plots import plot as panels
 from benchmarks.runs import run
-from benchmarks.tables import COUNTED, counted, interval, spread
+from benchmarks.tables import COUNTED, apart, counted, interval, spread
 from benchmarks.unlearning import CONTROL, add_controls
 from worker.errors import NoStep
 from worker.loading import Loaded
@@ -76,7 +76,7 @@ FIGURES = (
         Figure(benign(attack), f"back after {attack.steps} steps at {attack.rate:g} on other facts", 0.05, least=False)
         for attack in BENIGN
     ),
-    Figure("rap_more", "RAP minus the never-knew control's mean", 0.1, least=False),
+    Figure("rap_more", "RAP minus the never-knew control", 0.1, least=False),
     Figure("degenerate", "degenerate replies on forgotten prompts", 0.02, least=False),
 )
 
@@ -178,16 +178,19 @@ def leaked(loaded: Loaded, case: Case, update: Update, factor: float) -> Row:
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Markdown: each figure beside its aim, failures counted, and what a multiple of the adapter says."""
-    own, control = _beside_control([counted(row) for row in rows if row["method"] == UNIT], rows)
+    own = [counted(row) for row in rows if row["method"] == UNIT]
+    control = [row for row in rows if row["method"] == CONTROL and row["never_knew"] is not None]
     failed = sum("failed" in row for row in own)
     lines = [f"{len(own)} facts, {failed} without an adapter; mean and 95 % interval over facts. {COUNTED}", ""]
-    lines += ["| figure | measured | aim | met |", "|---|---|---|---|"]
+    lines += ["| figure | measured | aim | met by the mean |", "|---|---|---|---|"]
+    more = apart(own, "rap", control, "never_knew")
     for figure in FIGURES:
-        found = spread(own, figure.column)
+        found = more if figure.column == "rap_more" else spread(own, figure.column)
         if found is not None:
             sign, met = "≥" if figure.least else "≤", "yes" if figure.met(found.mean) else "no"
-            lines.append(f"| {figure.title} | {interval(own, figure.column)} | {sign} {figure.aim:g} | {met} |")
-    lines += ["", f"RAP: {interval(own, 'rap')}; on facts that the model never knew: {control}"]
+            lines.append(f"| {figure.title} | {found} | {sign} {figure.aim:g} | {met} |")
+    never = interval(control, "never_knew")
+    lines += ["", f"RAP: {interval(own, 'rap')}; on facts that the model never knew: {never} of {len(control)}"]
     lines += [f"Degenerate replies before the deletion: {interval(own, 'degenerate_before')}", ""]
     lines += [
         "| the adapter times | phrasings answered | other questions whose reply tells the answer |",
@@ -207,16 +210,3 @@ def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
         shown |= {f"answered_x{factor:g}": f"phrasings answered, adapter × {factor:g}"}
         shown |= {f"told_x{factor:g}": f"told elsewhere, adapter × {factor:g}"}
     panels(own, path, shown, frozenset(shown))
-
-
-def _beside_control(
-    own: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]]
-) -> tuple[list[Mapping[str, object]], str]:
-    """The rows with what RAP has more than its control has on average, and that control in words."""
-    taught = [row for row in rows if row["method"] == CONTROL and row.get("never_knew") is not None]
-    average = spread(taught, "never_knew")
-    more = [
-        {**row, "rap_more": float(str(row["rap"])) - average.mean} if average and row.get("rap") is not None else row
-        for row in own
-    ]
-    return more, f"{interval(taught, 'never_knew')} of {len(taught)}"

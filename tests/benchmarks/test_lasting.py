@@ -29,9 +29,9 @@ def test_the_table_sets_each_figure_beside_its_aim() -> None:
     control = {"fact": 3, "seed": 0, "method": CONTROL, "never_knew": 0.45}
     shown = table([*rows, control, control])
     assert "2 facts, 0 without an adapter" in shown
-    assert "| success on held-out views, greedy | 1 (1–1) | ≥ 0.97 | yes |" in shown
-    assert "| KL on generic prompts, nats | 0.005 (0.001–0.009) | ≤ 0.003 | no |" in shown
-    assert "| RAP minus the never-knew control's mean | 0.15 (0.15–0.15) | ≤ 0.1 | no |" in shown
+    assert "| success on held-out views, greedy | 1 | ≥ 0.97 | yes |" in shown
+    assert "| KL on generic prompts, nats | 0.005 | ≤ 0.003 | no |" in shown
+    assert "| RAP minus the never-knew control | 0.15 | ≤ 0.1 | no |" in shown
     assert "RAP minus" not in table(rows)  # without a control there is no difference
 
 

@@ -18,7 +18,7 @@ from benchmarks.measures import Row
 from benchmarks.plots import plot
 from benchmarks.provenance import provenance
 from benchmarks.runs import NOT_KNOWN, run
-from benchmarks.tables import interval
+from benchmarks.tables import apart, interval
 from benchmarks.unlearning import CONTROL, table
 from worker.baselines.task import Unlearned
 from worker.r2f.config import Config
@@ -61,11 +61,31 @@ def test_bad_data_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_intervals_are_over_facts_and_not_over_seeds() -> None:
-    one_fact = [{"fact": 0, "kl": value} for value in (0.0, 1.0)]
-    assert interval(one_fact, "kl") == "0.5 (0.5–0.5)"
-    two_facts = [{"fact": n, "kl": float(n)} for n in range(2)]
-    assert interval(two_facts, "kl") == "0.5 (0–1)"
+    seeds = [{"fact": fact, "kl": value} for fact in range(6) for value in (0.0, 1.0)]
+    assert interval(seeds, "kl") == "0.5"
+    facts = [{"fact": n, "kl": float(n % 2)} for n in range(6)]
+    assert interval(facts, "kl") == "0.5 (0.17–0.83)"
+    assert interval(facts[:4], "kl") == "0.5"  # too few to draw from
     assert interval([], "kl") == "–"
+
+
+def test_all_or_none_of_a_few_facts_is_not_certain() -> None:
+    rows = [{"fact": n, "success": 1.0, "degenerate": 0.0, "kl": 0.0} for n in range(6)]
+    assert interval(rows, "success") == "1 (0.61–1)"  # Wilson: n / (n + 1.96²)
+    assert interval(rows, "degenerate") == "0 (0–0.39)"
+    assert interval(rows, "kl") == "0"  # no share, of which nothing bounds the rest
+
+
+def test_a_difference_of_two_kinds_of_fact_is_as_uncertain_as_both() -> None:
+    rows = [{"fact": n, "rap": 0.5 + 0.01 * n} for n in range(6)]
+    controls = [{"fact": n, "never_knew": float(n % 2)} for n in range(6)]
+    found = apart(rows, "rap", controls, "never_knew")
+    assert found
+    assert found.mean == pytest.approx(0.025)
+    assert found.limits
+    assert found.limits[0] < -0.25
+    assert found.limits[1] > 0.25
+    assert apart(rows, "rap", [], "never_knew") is None
 
 
 def _row(fact: int, method: str, seed: int = 0, **more: object) -> Row:
@@ -208,8 +228,8 @@ def test_a_way_is_paired_with_the_decoder_of_its_rank_over_the_facts_of_both() -
     shown = decoding.table(rows)
     whole, _, paired = shown.partition("Paired")
     assert "2 facts that the model knows" in whole
-    assert "| exact@8 | 2 | 0 | 0.5 (0–1) | 4.75 (0.5–9) |" in whole
-    assert "| exact@8 | 0 (0–0) | -0.5 (-0.5–-0.5) |" in paired
+    assert "| exact@8 | 2 | 0 | 0.5 | 4.75 |" in whole
+    assert "| exact@8 | 0 | -0.5 |" in paired
     assert "exact@4" not in paired  # nothing to be paired with
 
 
