@@ -13,13 +13,11 @@ answered, and how many replies to questions about something else hold the delete
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from random import Random
 
-from app.schemas import DeletionRequest, PromptTarget
+from app.schemas import DeletionRequest
 from benchmarks.cases import TOKENS, Case, which_answered
-from benchmarks.measures import Row, attacked, computed, judged, mean, rounded
+from benchmarks.measures import Row, attacked, computed, judged, lessons, mean, rounded
 from benchmarks.plots import plot as panels
 from benchmarks.runs import run
 from benchmarks.tables import COUNTED, apart, counted, interval, spread
@@ -28,14 +26,12 @@ from worker.errors import NoStep
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.evaluate import NEIGHBOUR_TOKENS
-from worker.r2f.examples import Example
 from worker.r2f.linearise import Linearise
 from worker.r2f.quantisation import QUANTISERS, quantised
 from worker.r2f.relearning import Attack
-from worker.r2f.text import Prompt, holds
+from worker.r2f.text import holds
 
 UNIT = "r2f"
-TAUGHT = 16  # other facts that benign fine-tuning teaches, where there are so many
 BENIGN = [Attack(rate=rate, steps=steps, chunk=4) for rate in (1e-4, 1e-3) for steps in (5, 50)]
 FACTORS = (-4.0, -1.0, 0.0, 4.0)  # of the adapter; 0 is the base model
 FOUR_BITS = ("rtn4", "q4_1")
@@ -139,21 +135,6 @@ def beside_rounded(loaded: Loaded, case: Case, update: Update, guesses: Sequence
         said = which_answered(loaded, case.views, weights, adaptation, guesses=guesses)
         row[f"beside_{name}"] = mean([not now for base, now in zip(case.rounded[name], said, strict=True) if base])
     return row
-
-
-def lessons(loaded: Loaded, case: Case, requests: Sequence[DeletionRequest]) -> list[Example]:
-    """Other facts, with other answers, as a fine-tuner might have them: the question and its bare answer."""
-    own = [answer for view in case.views for answer in view.answers]
-    pairs = (
-        (target.prompt, target.answer)
-        for request in Random(case.config.seed).sample(requests, len(requests))  # they come in order of their relations
-        for target in request.targets[:1]
-        if isinstance(target, PromptTarget)
-        and not holds(f"{target.prompt} {target.answer}", own)
-        and not any(holds(answer, (target.answer, *target.aliases)) for answer in own)
-    )
-    made = (loaded.lm.whole_reply(Prompt(prompt), answer) for prompt, answer in pairs)
-    return list(islice((example for example in made if example), TAUGHT))
 
 
 def leaked(loaded: Loaded, case: Case, update: Update, factor: float) -> Row:

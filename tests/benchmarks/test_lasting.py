@@ -11,7 +11,8 @@ import pytest
 from app.models import ServedModel
 from app.schemas import DeletionRequest, PromptTarget
 from app.settings import Settings
-from benchmarks.lasting import BENIGN, FACTORS, FIGURES, UNIT, benign, compare, lessons, plot, table
+from benchmarks.lasting import BENIGN, FACTORS, FIGURES, UNIT, benign, compare, plot, table
+from benchmarks.measures import lessons
 from benchmarks.unlearning import CONTROL
 from tests.faults.small import CONTEXT, FACTS, small_model
 from worker import pipeline

@@ -1,6 +1,7 @@
 """The unlearning table: disjoint halves of facts, intervals over facts, and clear words about bad data."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -125,11 +126,26 @@ def test_a_dense_update_without_a_step_has_failed(monkeypatch: pytest.MonkeyPatc
     row = unlearning.measured(
         SimpleNamespace(lm=None),  # type: ignore[arg-type]
         case,  # type: ignore[arg-type]
+        [],
         Method.FULL_GRADIENT_DENSE,
         lambda task: Unlearned({}),
         whole=False,
     )
     assert row == {"failed": "NoStep"}
+
+
+def test_benign_fine_tuning_teaches_other_facts_and_nothing_that_is_protected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlearning, "_forget", lambda *_: ({"a site": "its change"}, nullcontext))
+    for name in ("judged", "alike", "lasting"):
+        monkeypatch.setattr(unlearning, name, lambda *_: {})
+    monkeypatch.setattr(unlearning, "attacked", lambda _, views, update, examples: examples)
+    lm = SimpleNamespace(whole_reply=lambda prompt, reply: f"{prompt.text} {reply}")
+    view = View(0, Prompt("The capital of Italy?"), ("Rome",), "f", "bank")
+    case = SimpleNamespace(config=Config(), views=(view,), kept=SimpleNamespace(examples=("protected",)))
+    pairs = {"What is Italy's capital?": "Rome", "What is the capital of Spain?": "Madrid", "Where is Rome?": "Italy"}
+    requests = [DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=p, answer=a)]) for p, a in pairs.items()]
+    row = unlearning.measured(SimpleNamespace(lm=lm), case, requests, Method.R2F, None, whole=True)  # type: ignore[arg-type]
+    assert row["benign"] == ["What is the capital of Spain? Madrid"]
 
 
 @pytest.fixture
