@@ -111,7 +111,7 @@ def judged(
     return {
         "success": mean(success),
         "success_worst": float(all(success)),
-        "answer_max": max(after.answer, default=None),
+        "answer": mean(after.answer),
         "neighbours": mean(near),
         "kl": after.drift.kl_mean,
         "agreement": after.drift.agreement,

@@ -14,6 +14,7 @@ COLUMNS = {
     "success": "USR greedy",
     "success_sampled": f"best of {SAMPLES}",
     "success_worst": "worst view",
+    "answer": "mean p(answer)",
     "neighbours": "GUR near",
     "kl": "KL",
     "agreement": "same token",
