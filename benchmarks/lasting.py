@@ -13,28 +13,24 @@ answered, and how many replies to questions about something else hold the delete
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from random import Random
 
-from app.schemas import DeletionRequest, PromptTarget
+from app.schemas import DeletionRequest
 from benchmarks.cases import TOKENS, Case, which_answered
-from benchmarks.measures import Row, attacked, computed, judged, mean, rounded
+from benchmarks.measures import Row, attacked, computed, judged, lessons, mean, rounded
 from benchmarks.plots import plot as panels
 from benchmarks.runs import run
-from benchmarks.tables import COUNTED, counted, interval, spread
+from benchmarks.tables import COUNTED, apart, counted, interval, spread
 from benchmarks.unlearning import CONTROL, add_controls
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.evaluate import NEIGHBOUR_TOKENS
-from worker.r2f.examples import Example
 from worker.r2f.linearise import Linearise
 from worker.r2f.quantisation import QUANTISERS, quantised
 from worker.r2f.relearning import Attack
-from worker.r2f.text import Prompt, holds
+from worker.r2f.text import holds
 
 UNIT = "r2f"
-TAUGHT = 16  # other facts that benign fine-tuning teaches, where there are so many
 BENIGN = [Attack(rate=rate, steps=steps, chunk=4) for rate in (1e-4, 1e-3) for steps in (5, 50)]
 FACTORS = (-4.0, -1.0, 0.0, 4.0)  # of the adapter; 0 is the base model
 FOUR_BITS = ("rtn4", "q4_1")
@@ -75,7 +71,7 @@ FIGURES = (
         Figure(benign(attack), f"back after {attack.steps} steps at {attack.rate:g} on other facts", 0.05, least=False)
         for attack in BENIGN
     ),
-    Figure("rap_more", "RAP minus the never-knew control's mean", 0.1, least=False),
+    Figure("rap_more", "RAP minus the never-knew control", 0.1, least=False),
     Figure("degenerate", "degenerate replies on forgotten prompts", 0.02, least=False),
 )
 
@@ -138,21 +134,6 @@ def beside_rounded(loaded: Loaded, case: Case, update: Update, guesses: Sequence
     return row
 
 
-def lessons(loaded: Loaded, case: Case, requests: Sequence[DeletionRequest]) -> list[Example]:
-    """Other facts, with other answers, as a fine-tuner might have them: the question and its bare answer."""
-    own = [answer for view in case.views for answer in view.answers]
-    pairs = (
-        (target.prompt, target.answer)
-        for request in Random(case.config.seed).sample(requests, len(requests))  # they come in order of their relations
-        for target in request.targets[:1]
-        if isinstance(target, PromptTarget)
-        and not holds(f"{target.prompt} {target.answer}", own)
-        and not any(holds(answer, (target.answer, *target.aliases)) for answer in own)
-    )
-    made = (loaded.lm.whole_reply(Prompt(prompt), answer) for prompt, answer in pairs)
-    return list(islice((example for example in made if example), TAUGHT))
-
-
 def leaked(loaded: Loaded, case: Case, update: Update, factor: float) -> Row:
     """What the model says with a multiple of the adapter in force."""
     lm, base, usual = loaded.lm, case.exam.base, loaded.judge_drift
@@ -175,16 +156,19 @@ def leaked(loaded: Loaded, case: Case, update: Update, factor: float) -> Row:
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Markdown: each figure beside its aim, failures counted, and what a multiple of the adapter says."""
-    own, control = _beside_control([counted(row) for row in rows if row["method"] == UNIT], rows)
+    own = [counted(row) for row in rows if row["method"] == UNIT]
+    control = [row for row in rows if row["method"] == CONTROL and row["never_knew"] is not None]
     failed = sum("failed" in row for row in own)
     lines = [f"{len(own)} facts, {failed} without an adapter; mean and 95 % interval over facts. {COUNTED}", ""]
-    lines += ["| figure | measured | aim | met |", "|---|---|---|---|"]
+    lines += ["| figure | measured | aim | met by the mean |", "|---|---|---|---|"]
+    more = apart(own, "rap", control, "never_knew")
     for figure in FIGURES:
-        found = spread(own, figure.column)
+        found = more if figure.column == "rap_more" else spread(own, figure.column)
         if found is not None:
             sign, met = "≥" if figure.least else "≤", "yes" if figure.met(found.mean) else "no"
-            lines.append(f"| {figure.title} | {interval(own, figure.column)} | {sign} {figure.aim:g} | {met} |")
-    lines += ["", f"RAP: {interval(own, 'rap')}; on facts that the model never knew: {control}"]
+            lines.append(f"| {figure.title} | {found} | {sign} {figure.aim:g} | {met} |")
+    never = interval(control, "never_knew")
+    lines += ["", f"RAP: {interval(own, 'rap')}; on facts that the model never knew: {never} of {len(control)}"]
     lines += [f"Degenerate replies before the deletion: {interval(own, 'degenerate_before')}", ""]
     lines += [
         "| the adapter times | phrasings answered | other questions whose reply tells the answer |",
@@ -204,16 +188,3 @@ def plot(rows: Sequence[Mapping[str, object]], path: Path) -> None:
         shown |= {f"answered_x{factor:g}": f"phrasings answered, adapter × {factor:g}"}
         shown |= {f"told_x{factor:g}": f"told elsewhere, adapter × {factor:g}"}
     panels(own, path, shown, frozenset(shown))
-
-
-def _beside_control(
-    own: Sequence[Mapping[str, object]], rows: Sequence[Mapping[str, object]]
-) -> tuple[list[Mapping[str, object]], str]:
-    """The rows with what RAP has more than its control has on average, and that control in words."""
-    taught = [row for row in rows if row["method"] == CONTROL and row.get("never_knew") is not None]
-    average = spread(taught, "never_knew")
-    more = [
-        {**row, "rap_more": float(str(row["rap"])) - average.mean} if average and row.get("rap") is not None else row
-        for row in own
-    ]
-    return more, f"{interval(taught, 'never_knew')} of {len(taught)}"

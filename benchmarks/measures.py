@@ -4,9 +4,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import islice
+from random import Random
 
 import torch
 
+from app.schemas import DeletionRequest, PromptTarget
 from benchmarks.cases import TOKENS, Case, which_answered
 from worker import pipeline
 from worker.loading import Loaded
@@ -20,11 +23,12 @@ from worker.r2f.knowledge import Knowledge
 from worker.r2f.linearise import Linearise
 from worker.r2f.quantisation import QUANTISERS, quantised
 from worker.r2f.relearning import Attack, relearn
-from worker.r2f.text import degenerate, holds
+from worker.r2f.text import Prompt, degenerate, holds
 from worker.r2f.views import View
 from worker.unlearning import Protection
 
 SAMPLES = 4  # sampled replies to each view
+TAUGHT = 16  # other facts that benign fine-tuning teaches, where there are so many
 ATTACK = Attack()
 Row = dict[str, object]
 
@@ -42,7 +46,7 @@ def walked(
     """R2F's path along some gradients, compressed and measured.
 
     Args:
-        whole: sampled replies, rounding and relearning too, which take most of the time.
+        whole: sampled replies, rounding and RAP too, which take most of the time.
     """
     update, row = computed(loaded, kept, known, linearise, config)
     row |= judged(loaded, case, update)
@@ -70,9 +74,9 @@ def computed(
 def lasting(
     loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
 ) -> Row:
-    """Sampled replies, rounding, and relearning; an intervention without an update leaves nothing to fine-tune."""
+    """Sampled replies, rounding, and RAP; an intervention without an update leaves nothing to fine-tune."""
     row = sampled(loaded, case, update, intervention) | rounded(loaded, case, update, intervention)
-    return row | relearned(loaded, case, update) if update else row
+    return row | {"rap": attacked(loaded, case.views, update, case.known.examples)} if update else row
 
 
 @contextmanager
@@ -103,7 +107,7 @@ def judged(
     return {
         "success": mean(success),
         "success_worst": float(all(success)),
-        "answer_max": max(after.answer, default=None),
+        "answer": mean(after.answer),
         "neighbours": mean(near),
         "kl": after.drift.kl_mean,
         "agreement": after.drift.agreement,
@@ -152,12 +156,19 @@ def rounded(
     return row
 
 
-def relearned(loaded: Loaded, case: Case, update: Update) -> Row:
-    """The share of views that come back when the target's own views, or other facts, are taught."""
-    return {
-        "rap": attacked(loaded, case.views, update, case.known.examples),
-        "benign": attacked(loaded, case.views, update, case.kept.examples),
-    }
+def lessons(loaded: Loaded, case: Case, requests: Sequence[DeletionRequest]) -> list[Example]:
+    """Other facts, with other answers, as a fine-tuner might have them: the question and its bare answer."""
+    own = [answer for view in case.views for answer in view.answers]
+    pairs = (
+        (target.prompt, target.answer)
+        for request in Random(case.config.seed).sample(requests, len(requests))  # they come in order of their relations
+        for target in request.targets[:1]
+        if isinstance(target, PromptTarget)
+        and not holds(f"{target.prompt} {target.answer}", own)
+        and not any(holds(answer, (target.answer, *target.aliases)) for answer in own)
+    )
+    made = (loaded.lm.whole_reply(Prompt(prompt), answer) for prompt, answer in pairs)
+    return list(islice((example for example in made if example), TAUGHT))
 
 
 def attacked(

@@ -48,7 +48,7 @@ def plot(
 
 def _panel(drawing: Drawing, top: float, title: str, shown: Sequence[tuple[str, Spread]], *, share: bool) -> None:
     """One column: shares from 0 to 1, everything else from 0 to its largest."""
-    highest = 1.0 if share else max(values.high for _, values in shown) or 1.0
+    highest = 1.0 if share else max(max(values.limits or (values.mean,)) for _, values in shown) or 1.0
     first, bottom = top + TOP, top + TOP + ROW * len(shown)
     drawing.text((LEFT, top + 13), title, "label")
     for quarter in range(5):
@@ -58,9 +58,10 @@ def _panel(drawing: Drawing, top: float, title: str, shown: Sequence[tuple[str, 
     for place, (unit, values) in enumerate(shown):
         y = first + ROW * (place + 0.5)
         drawing.text((LEFT - 10, y + 4), unit, "label end")
-        ends = [_x(min(max(value / highest, 0.0), 1.0)) for value in (values.low, values.mean, values.high)]
-        drawing.line((ends[0], y), (ends[2], y), "whisker after")
-        drawing.dot((ends[1], y), "after")
+        mean, *limits = (_x(min(max(value / highest, 0.0), 1.0)) for value in (values.mean, *(values.limits or ())))
+        if limits:
+            drawing.line((limits[0], y), (limits[1], y), "whisker after")
+        drawing.dot((mean, y), "after")
         drawing.text((WIDTH - RIGHT + 12, y + 4), _number(values.mean), "value")
 
 

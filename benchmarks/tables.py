@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from benchmarks.measures import SAMPLES
 from benchmarks.runs import NOT_KNOWN
 from worker.r2f.quantisation import QUANTISERS
+from worker.statistics import rate
 
 COLUMNS = {
     "success": "USR greedy",
     "success_sampled": f"best of {SAMPLES}",
     "success_worst": "worst view",
+    "answer": "mean p(answer)",
     "neighbours": "GUR near",
     "kl": "KL",
     "agreement": "same token",
@@ -25,6 +27,8 @@ COLUMNS = {
     "seconds": "seconds",
     "rounds": "rounds",
 }
+AMOUNTS = frozenset({"kl", "seconds", "rounds"})  # all other columns are shares, or cosines: between 0 and 1
+FEWEST = 5  # facts, below which draws of them tell no interval
 # A deletion that failed leaves the base model as it was; it was not attacked, and its seconds bought nothing.
 UNCHANGED = dict.fromkeys(("success", "success_sampled", "success_worst"), 0.0) | {
     **{f"{kind}_{name}": 0.0 for kind in ("success", "beside") for name in QUANTISERS},
@@ -44,32 +48,65 @@ def counted(row: Mapping[str, object]) -> Mapping[str, object]:
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean and its 95 % bootstrap interval."""
+    """A mean and its 95 % interval; no interval where the facts are too few or all alike."""
 
     mean: float
-    low: float
-    high: float
+    limits: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        around = f" ({self.limits[0]:.2g}–{self.limits[1]:.2g})" if self.limits else ""
+        return f"{self.mean:.3g}{around}"
 
 
 def spread(rows: Sequence[Mapping[str, object]], column: str) -> Spread | None:
-    """A column's mean over facts, which are drawn with all of their seeds; None where no row has it."""
-    by_fact: dict[object, list[float]] = {}
+    """A column's mean over facts with its interval; None where no row has it.
+
+    A bootstrap, but where each fact's share is 0 or each is 1, of which that says nothing: there Wilson's interval for
+    the facts that are so. It holds for the mean too, which lies no further from 0 or 1 than the share of other facts.
+    """
+    values = _by_fact(rows, column)
+    if len(values) >= FEWEST and column not in AMOUNTS and set(values) in ({0.0}, {1.0}):
+        found = rate(round(sum(values)), len(values))
+        return Spread(values[0], (found.low or 0.0, found.high or 0.0))
+    return _bootstrapped(values) if values else None
+
+
+def apart(
+    rows: Sequence[Mapping[str, object]], column: str, others: Sequence[Mapping[str, object]], other: str
+) -> Spread | None:
+    """How much more of a column some facts have than other facts of another; both kinds of fact are drawn."""
+    samples = _by_fact(rows, column), _by_fact(others, other)
+    return _bootstrapped(*samples) if all(samples) else None
+
+
+def _by_fact(rows: Sequence[Mapping[str, object]], column: str) -> list[float]:
+    """A column's mean of each fact that has it, over seeds."""
+    found: dict[object, list[float]] = {}
     for row in rows:
         value = row.get(column)
         if isinstance(value, int | float):
-            by_fact.setdefault(row["fact"], []).append(float(value))
-    if not by_fact:
-        return None
-    values = [statistics.mean(each) for each in by_fact.values()]
+            found.setdefault(row["fact"], []).append(float(value))
+    return [statistics.mean(each) for each in found.values()]
+
+
+def _bootstrapped(*samples: Sequence[float]) -> Spread:
+    """A mean, or the first's less the second's, with percentiles of 1000 draws with replacement (Efron, 1979)."""
+    mean = _less(*samples)
+    if min(map(len, samples)) < FEWEST or all(min(each) == max(each) for each in samples):
+        return Spread(mean)
     drawn = random.Random(0)
-    means = sorted(statistics.mean(drawn.choices(values, k=len(values))) for _ in range(1000))
-    return Spread(statistics.mean(values), means[25], means[974])
+    means = sorted(_less(*(drawn.choices(each, k=len(each)) for each in samples)) for _ in range(1000))
+    return Spread(mean, (means[25], means[974]))
+
+
+def _less(first: Sequence[float], *others: Sequence[float]) -> float:
+    """A mean, less those of others."""
+    return statistics.mean(first) - sum(map(statistics.mean, others))
 
 
 def interval(rows: Sequence[Mapping[str, object]], column: str) -> str:
     """A spread in words."""
-    found = spread(rows, column)
-    return f"{found.mean:.3g} ({found.low:.2g}–{found.high:.2g})" if found else "–"
+    return str(spread(rows, column) or "–")
 
 
 def paired_table(title: str, rows: Sequence[Mapping[str, object]], beside: Callable[[str], str]) -> str:
@@ -97,8 +134,9 @@ def paired_table(title: str, rows: Sequence[Mapping[str, object]], beside: Calla
         lines += ["", f"Paired, over the facts of both: what each has more than {named}", ""]
         lines += [f"| {title} | " + " | ".join(columns.values()) + " |", "|---" * (1 + len(columns)) + "|"]
     for unit, other in pairs:
-        differences = _paired(done, unit, other, columns)
-        lines.append(f"| {unit} | " + " | ".join(interval(differences, column) for column in columns) + " |")
+        differences = (_by_fact(_paired(done, unit, other, columns), column) for column in columns)
+        cells = [str(_bootstrapped(each)) if each else "–" for each in differences]
+        lines.append(f"| {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -79,7 +79,7 @@ def compare(
     units = {f"{method}: {name}": each for method in methods for name, each in grid(method).items()}
 
     def measure(case: Case, unit: str) -> Row:
-        return measured(loaded, case, Method(unit.partition(":")[0]), units[unit], whole=False)
+        return measured(loaded, case, requests, Method(unit.partition(":")[0]), units[unit], whole=False)
 
     return run(
         loaded,

@@ -20,7 +20,7 @@ from app.methods import WITHOUT_ADAPTER, Method
 from app.models import Stage
 from app.schemas import DeletionRequest
 from benchmarks.cases import ROUNDINGS, Case, asked, which_answered
-from benchmarks.measures import Row, alike, attacked, judged, lasting
+from benchmarks.measures import Row, alike, attacked, judged, lasting, lessons
 from benchmarks.runs import append, not_known, run
 from benchmarks.tables import interval, paired_table
 from worker import pipeline
@@ -54,7 +54,7 @@ def compare(
         loaded,
         requests,
         [method.value for method in methods],
-        lambda case, name: measured(loaded, case, Method(name), BASELINES.get(Method(name)), whole=whole),
+        lambda case, name: measured(loaded, case, requests, Method(name), BASELINES.get(Method(name)), whole=whole),
         settings={
             "bench": "unlearning",
             "whole": whole,
@@ -87,10 +87,19 @@ def add_controls(
     return rows
 
 
-def measured(loaded: Loaded, case: Case, method: Method, unlearner: Unlearner | None, *, whole: bool) -> Row:
+def measured(
+    loaded: Loaded,
+    case: Case,
+    requests: Sequence[DeletionRequest],
+    method: Method,
+    unlearner: Unlearner | None,
+    *,
+    whole: bool,
+) -> Row:
     """One method on one fact, measured.
 
     Args:
+        requests: other facts among them, which benign fine-tuning teaches.
         unlearner: the method with its settings; None for R2F, whose settings are the deletion's.
         whole: sampled replies, rounding and relearning too.
     """
@@ -98,7 +107,11 @@ def measured(loaded: Loaded, case: Case, method: Method, unlearner: Unlearner | 
     update, intervention = _forget(loaded, case, method, unlearner)
     row: Row = {"seconds": time.perf_counter() - started}
     row |= judged(loaded, case, update, intervention) | alike(loaded, case, update, intervention)
-    return row | lasting(loaded, case, update, intervention) if whole else row
+    if whole:
+        row |= lasting(loaded, case, update, intervention)
+    if whole and update:
+        row["benign"] = attacked(loaded, case.views, update, lessons(loaded, case, requests))
+    return row
 
 
 def _forget(

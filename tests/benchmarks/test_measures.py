@@ -18,7 +18,7 @@ def test_the_next_method_is_judged_with_the_last_ones_replies_as_drafts(monkeypa
     def sit_exam(_: object, __: object, guesses: Sequence[str] | None) -> SimpleNamespace:
         asked.append(list(guesses) if guesses else None)
         reply = Reply(next(said), hit=False)
-        return SimpleNamespace(held_out=(reply,), neighbours=(), answer=(0.5,), drift=Drift(1, 0.0, 0.0, 1.0))
+        return SimpleNamespace(held_out=(reply,), neighbours=(), answer=(0.5, 0.1), drift=Drift(1, 0.0, 0.0, 1.0))
 
     base = SimpleNamespace(held_out=(Reply("Paris", hit=True),), neighbours=())
     case = SimpleNamespace(exam=SimpleNamespace(base=base), drafts=[])
@@ -28,3 +28,4 @@ def test_the_next_method_is_judged_with_the_last_ones_replies_as_drafts(monkeypa
     assert asked == [None, ["Rome"]]
     assert case.drafts == ["Oslo"]
     assert [row["success"] for row in rows] == [1.0, 1.0]
+    assert rows[0]["answer"] == pytest.approx(0.3)

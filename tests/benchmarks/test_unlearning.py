@@ -1,6 +1,7 @@
 """The unlearning table: disjoint halves of facts, intervals over facts, and clear words about bad data."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +18,10 @@ from benchmarks.measures import Row
 from benchmarks.plots import plot
 from benchmarks.provenance import provenance
 from benchmarks.runs import NOT_KNOWN
-from benchmarks.tables import interval
+from benchmarks.tables import apart, interval
 from benchmarks.unlearning import CONTROL, table
 from worker.baselines.task import Unlearned
+from worker.errors import NoStep
 from worker.r2f.config import Config
 from worker.r2f.examples import Example
 from worker.r2f.knowledge import Knowledge
@@ -68,11 +70,31 @@ def test_a_line_ends_where_json_ends_it(tmp_path: Path, character: str) -> None:
 
 
 def test_intervals_are_over_facts_and_not_over_seeds() -> None:
-    one_fact = [{"fact": 0, "kl": value} for value in (0.0, 1.0)]
-    assert interval(one_fact, "kl") == "0.5 (0.5–0.5)"
-    two_facts = [{"fact": n, "kl": float(n)} for n in range(2)]
-    assert interval(two_facts, "kl") == "0.5 (0–1)"
+    seeds = [{"fact": fact, "kl": value} for fact in range(6) for value in (0.0, 1.0)]
+    assert interval(seeds, "kl") == "0.5"
+    facts = [{"fact": n, "kl": float(n % 2)} for n in range(6)]
+    assert interval(facts, "kl") == "0.5 (0.17–0.83)"
+    assert interval(facts[:4], "kl") == "0.5"  # too few to draw from
     assert interval([], "kl") == "–"
+
+
+def test_all_or_none_of_a_few_facts_is_not_certain() -> None:
+    rows = [{"fact": n, "success": 1.0, "degenerate": 0.0, "kl": 0.0} for n in range(6)]
+    assert interval(rows, "success") == "1 (0.61–1)"  # Wilson: n / (n + 1.96²)
+    assert interval(rows, "degenerate") == "0 (0–0.39)"
+    assert interval(rows, "kl") == "0"  # no share, of which nothing bounds the rest
+
+
+def test_a_difference_of_two_kinds_of_fact_is_as_uncertain_as_both() -> None:
+    rows = [{"fact": n, "rap": 0.5 + 0.01 * n} for n in range(6)]
+    controls = [{"fact": n, "never_knew": float(n % 2)} for n in range(6)]
+    found = apart(rows, "rap", controls, "never_knew")
+    assert found
+    assert found.mean == pytest.approx(0.025)
+    assert found.limits
+    assert found.limits[0] < -0.25
+    assert found.limits[1] > 0.25
+    assert apart(rows, "rap", [], "never_knew") is None
 
 
 def _row(fact: int, method: str, seed: int | None = 0, **more: object) -> Row:
@@ -109,14 +131,29 @@ def test_a_pair_is_of_one_fact_and_seed_and_a_fact_counts_once() -> None:
 def test_a_dense_update_without_a_step_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unlearning, "task_of", lambda *_: None)
     case = SimpleNamespace(config=Config(), known=None, kept=None)
-    row = unlearning.measured(
-        SimpleNamespace(lm=None),  # type: ignore[arg-type]
-        case,  # type: ignore[arg-type]
-        Method.FULL_GRADIENT_DENSE,
-        lambda task: Unlearned({}),
-        whole=False,
-    )
-    assert row == {"failed": "NoStep"}
+    with pytest.raises(NoStep):
+        unlearning.measured(
+            SimpleNamespace(lm=None),  # type: ignore[arg-type]
+            case,  # type: ignore[arg-type]
+            [],
+            Method.FULL_GRADIENT_DENSE,
+            lambda task: Unlearned({}),
+            whole=False,
+        )
+
+
+def test_benign_fine_tuning_teaches_other_facts_and_nothing_that_is_protected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlearning, "_forget", lambda *_: ({"a site": "its change"}, nullcontext))
+    for name in ("judged", "alike", "lasting"):
+        monkeypatch.setattr(unlearning, name, lambda *_: {})
+    monkeypatch.setattr(unlearning, "attacked", lambda _, views, update, examples: examples)
+    lm = SimpleNamespace(whole_reply=lambda prompt, reply: f"{prompt.text} {reply}")
+    view = View(0, Prompt("The capital of Italy?"), ("Rome",), "f", "bank")
+    case = SimpleNamespace(config=Config(), views=(view,), kept=SimpleNamespace(examples=("protected",)))
+    pairs = {"What is Italy's capital?": "Rome", "What is the capital of Spain?": "Madrid", "Where is Rome?": "Italy"}
+    requests = [DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=p, answer=a)]) for p, a in pairs.items()]
+    row = unlearning.measured(SimpleNamespace(lm=lm), case, requests, Method.R2F, None, whole=True)  # type: ignore[arg-type]
+    assert row["benign"] == ["What is the capital of Spain? Madrid"]
 
 
 @pytest.fixture
@@ -198,8 +235,8 @@ def test_a_way_is_paired_with_the_decoder_of_its_rank_over_the_facts_of_both() -
     shown = decoding.table(rows)
     whole, _, paired = shown.partition("Paired")
     assert "2 facts that the model knows" in whole
-    assert "| exact@8 | 2 | 0 | 0.5 (0–1) | 4.75 (0.5–9) |" in whole
-    assert "| exact@8 | 0 (0–0) | -0.5 (-0.5–-0.5) |" in paired
+    assert "| exact@8 | 2 | 0 | 0.5 | 4.75 |" in whole
+    assert "| exact@8 | 0 | -0.5 |" in paired
     assert "exact@4" not in paired  # nothing to be paired with
 
 
