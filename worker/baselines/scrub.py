@@ -1,7 +1,8 @@
 """SCRUB (Kurmanji et al., arXiv 2302.09880, eq. 3): a student that disobeys its teacher on the forgotten.
 
-Steps take turns: one that raises KL(teacher ‖ student) on the forgotten, one that lowers α KL + γ cross-entropy on the
-kept. The raising ends early and the lowering goes on, so that what the raising broke is mended.
+Steps take turns: one that lowers α KL + γ cross-entropy on the kept, one that raises KL(teacher ‖ student) on the
+forgotten. The raising ends early and the lowering goes on, so that what the raising broke is mended. The lowering comes
+first: student and teacher begin as one, where the raised KL has no slope and Adam would step along rounding errors.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from worker.r2f.forward import span_logits
 
 
 def raises(step: int, rounds: int) -> bool:
-    """Whether a step is one of the first so many that raise, every other one."""
-    return step % 2 == 0 and step < 2 * rounds
+    """Whether a step is one of the first so many that raise, every other one from the second on."""
+    return step % 2 == 1 and step < 2 * rounds
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _test_matrix(d: int, width: int, seed: int, device: torch.device | str) -> T
 
 
 class MomentSketch:
-    """Accumulates a Moment over rows in one pass: C Ω and diag(C) for a seeded Gaussian Ω (d × l)."""
+    """Accumulates a Moment over rows in one pass: C Ω and diag(C) for a seeded orthonormal Ω (d × l)."""
 
     def __init__(self, d: int, rank: int, seed: int, device: torch.device | str = "cpu") -> None:
         self._rank = rank
@@ -124,7 +124,7 @@ class Curvature:
 
 
 class CurvatureSketch:
-    """A gradient visitor that accumulates a Curvature over backward passes of the summed cross-entropy.
+    """A gradient visitor that accumulates a Curvature over backward passes of a loss summed over tokens.
 
     Inputs are weighted by their output gradient's norm, one weight per token and site, so that positions which cannot
     change a reply (padding among them, whose gradient is zero) do not count.

@@ -72,8 +72,8 @@ def test_the_divergence_is_kl_and_zero_only_for_equal_distributions() -> None:
     assert float(wanted) > 0.1
 
 
-def test_scrub_raises_every_other_step_and_ends_by_mending() -> None:
-    assert [raises(step, 2) for step in range(6)] == [True, False, True, False, False, False]
+def test_scrub_raises_every_other_step_and_begins_and_ends_by_mending() -> None:
+    assert [raises(step, 2) for step in range(6)] == [False, True, False, True, False, False]
 
 
 def test_shred_demotes_the_least_probable_tokens_alone(task: Task) -> None:

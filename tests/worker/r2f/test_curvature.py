@@ -3,7 +3,7 @@
 import torch
 
 from worker.r2f.compression import compress
-from worker.r2f.curvature import Curvature, Moment, MomentSketch
+from worker.r2f.curvature import Curvature, CurvatureSketch, Moment, MomentSketch
 from worker.r2f.lowrank import LowRank
 from worker.r2f.sites import Site
 
@@ -43,6 +43,19 @@ def test_one_pass_over_rows_keeps_a_low_rank_moment_exactly_and_every_diagonal()
     sketch = MomentSketch(120, 8, seed=0)
     sketch.add(noisy, 300)
     torch.testing.assert_close(_dense(sketch.moment(), 0.0).diag().float(), (noisy.T @ noisy / 300).diag())
+
+
+def test_inputs_weigh_by_their_output_gradient_and_padding_counts_nowhere() -> None:
+    generator = torch.Generator().manual_seed(6)
+    x, d = torch.randn(50, 20, generator=generator), torch.randn(50, 24, generator=generator)
+    d *= torch.arange(50)[:, None] % 3  # every third position is padding
+    sketch = CurvatureSketch((SITE,), 24, seed=0)
+    for some in (slice(0, 20), slice(20, 50)):
+        sketch(SITE, x[some], d[some])
+    made, weights = sketch.curvature(), d.square().sum(1)
+    wanted = (x * weights[:, None]).T @ x / weights.sum()
+    torch.testing.assert_close(_dense(made.inputs[SITE.group], 0.0).float(), wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(_dense(made.outputs[SITE.name], 0.0).float(), d.T @ d / 33, rtol=1e-3, atol=1e-3)
 
 
 def test_compression_loses_least_in_the_curvature_norm() -> None:
