@@ -25,6 +25,8 @@ from benchmarks.runs import NOT_KNOWN, append, run
 from benchmarks.tables import interval, paired_table
 from worker import pipeline
 from worker.baselines.catalogue import BASELINES
+from worker.baselines.full_gradient import FullGradient
+from worker.baselines.lora_gradient import LoraUpdate
 from worker.baselines.task import Unlearned, Unlearner
 from worker.errors import NoStep, PipelineError
 from worker.loading import Loaded
@@ -36,6 +38,12 @@ from worker.unlearning import task_of
 
 CONTROL = "never_knew"
 QUICK = (Method.R2F, Method.FULL_GRADIENT, Method.NPO)
+ON_THE_PATH = (FullGradient, LoraUpdate)  # of R2F, and so with its curvature
+KEPT_BY = (
+    "What trained methods keep, they keep by some 22 replies, to neighbours and to generic prompts; R2F and the full "
+    "and LoRA gradients, which walk its path, also by the curvature of neighbours and of generic text (20,000 tokens "
+    "unless R2F_CALIBRATION_TOKENS says otherwise)."
+)
 
 
 def compare(
@@ -95,6 +103,9 @@ def measured(
 ) -> Row:
     """One method on one fact, measured.
 
+    Its seconds begin with the views and the base model's replies at hand, and hold the neighbours' curvature where the
+    method uses it; the generic one's are the model's, taken once.
+
     Args:
         requests: other facts among them, which benign fine-tuning teaches.
         unlearner: the method with its settings; None for R2F, whose settings are the deletion's.
@@ -105,7 +116,10 @@ def measured(
         update, intervention = _forget(loaded, case, method, unlearner)
     except (PipelineError, DivergedError) as error:
         return {"failed": type(error).__name__}
-    row: Row = {"seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    if unlearner is None or isinstance(unlearner, ON_THE_PATH):
+        seconds += case.curvature_seconds()
+    row: Row = {"seconds": seconds}
     row |= judged(loaded, case, update, intervention) | alike(loaded, case, update, intervention)
     if whole:
         row |= lasting(loaded, case, update, intervention)
@@ -161,4 +175,5 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Markdown: means over facts, failures counted; what each method has more than R2F, paired; RAP's control."""
     shown = paired_table("method", [row for row in rows if row["method"] != CONTROL], lambda unit: Method.R2F.value)
     control = [row for row in rows if row["method"] == CONTROL and row["never_knew"] is not None]
-    return f"{shown}\n\nRAP on facts that the model never knew ({len(control)}): {interval(control, 'never_knew')}"
+    never = f"RAP on facts that the model never knew ({len(control)}): {interval(control, 'never_knew')}"
+    return f"{shown}\n\n{KEPT_BY}\n\n{never}"
