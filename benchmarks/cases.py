@@ -1,12 +1,15 @@
 """One fact, prepared once for all methods of a benchmark: its views, neighbours, curvature and exam."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from app.schemas import AboutTarget, DeletionRequest, PassageTarget, PromptTarget
 from worker import pipeline
 from worker.loading import Loaded
+from worker.r2f.calibration import neighbour_curvature
 from worker.r2f.config import Config
 from worker.r2f.evaluate import Exam, set_exam
 from worker.r2f.knowledge import Knowledge, probe
@@ -29,6 +32,7 @@ class Case:
     exam: Exam
     views: tuple[View, ...]  # held-out ones that the base model answers
     rounded: Mapping[str, Sequence[bool]]  # which of them the rounded base model answers, by rounding
+    curvature_seconds: Callable[[], float]  # what the neighbours' curvature takes, which not every method needs
     drafts: list[str] = field(default_factory=list)  # the last method's replies to them: the next one's may be the same
 
 
@@ -76,7 +80,16 @@ def prepare(loaded: Loaded, request: DeletionRequest, seed: int, roundings: Sequ
         name: which_answered(loaded, answered, quantised(lm.model, lm.sites, {}, QUANTISERS[name]), guesses=said)
         for name in roundings
     }
-    return Case(config, known, kept, exam, answered, rounded)
+    taking = cache(lambda: _curvature_seconds(loaded, kept, config))
+    return Case(config, known, kept, exam, answered, rounded, taking)
+
+
+def _curvature_seconds(loaded: Loaded, kept: Protection, config: Config) -> float:
+    """Takes the neighbours' curvature again, to time it apart from their replies, which every method may see."""
+    started = time.perf_counter()
+    if kept.examples:
+        neighbour_curvature(loaded.lm, kept.examples, config.neighbour_rank, config.seed)
+    return time.perf_counter() - started
 
 
 def _targets(request: DeletionRequest) -> list[PromptTarget | PassageTarget]:

@@ -20,6 +20,7 @@ from benchmarks.provenance import provenance
 from benchmarks.runs import NOT_KNOWN
 from benchmarks.tables import apart, interval
 from benchmarks.unlearning import CONTROL, table
+from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Unlearned
 from worker.errors import NoStep
 from worker.r2f.config import Config
@@ -113,6 +114,7 @@ def test_a_failure_counts_as_the_unchanged_model() -> None:
     assert _cells(whole, "r2f") == ["2", "0", "1", "1", "0.1", "5"]
     assert _cells(paired, "npo") == ["-0.5", "-0.25", "0", "4"]
     assert "counts as what it leaves" in whole
+    assert "some 22 replies" in paired
 
 
 def test_a_pair_is_of_one_fact_and_seed_and_a_fact_counts_once() -> None:
@@ -149,11 +151,26 @@ def test_benign_fine_tuning_teaches_other_facts_and_nothing_that_is_protected(mo
     monkeypatch.setattr(unlearning, "attacked", lambda _, views, update, examples: examples)
     lm = SimpleNamespace(whole_reply=lambda prompt, reply: f"{prompt.text} {reply}")
     view = View(0, Prompt("The capital of Italy?"), ("Rome",), "f", "bank")
-    case = SimpleNamespace(config=Config(), views=(view,), kept=SimpleNamespace(examples=("protected",)))
+    kept = SimpleNamespace(examples=("protected",))
+    case = SimpleNamespace(config=Config(), views=(view,), kept=kept, curvature_seconds=lambda: 1.0)
     pairs = {"What is Italy's capital?": "Rome", "What is the capital of Spain?": "Madrid", "Where is Rome?": "Italy"}
     requests = [DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=p, answer=a)]) for p, a in pairs.items()]
     row = unlearning.measured(SimpleNamespace(lm=lm), case, requests, Method.R2F, None, whole=True)  # type: ignore[arg-type]
     assert row["benign"] == ["What is the capital of Spain? Madrid"]
+
+
+@pytest.mark.parametrize(
+    ("method", "curved"), [(Method.R2F, True), (Method.FULL_GRADIENT_DENSE, True), (Method.NPO, False)]
+)
+def test_the_neighbours_curvature_is_in_the_seconds_of_those_that_use_it(
+    monkeypatch: pytest.MonkeyPatch, method: Method, curved: bool
+) -> None:
+    monkeypatch.setattr(unlearning, "_forget", lambda *_: ({}, nullcontext))
+    for name in ("judged", "alike"):
+        monkeypatch.setattr(unlearning, name, lambda *_: {})
+    case = SimpleNamespace(curvature_seconds=lambda: 1000.0)
+    row = unlearning.measured(None, case, [], method, BASELINES.get(method), whole=False)  # type: ignore[arg-type]
+    assert (float(str(row["seconds"])) >= 1000) == curved
 
 
 @pytest.fixture
