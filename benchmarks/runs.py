@@ -97,15 +97,17 @@ def attempted(measure: Callable[[], Row]) -> Row:
 
 
 def meaning(loaded: Loaded, requests: Sequence[DeletionRequest], settings: Row) -> Row:
-    """What the rows of a run mean: its own settings, the facts, the model with what goes with it, and the method."""
+    """What the rows of a run mean: its own settings, the facts, the model with what goes with it, and the method.
+
+    The curvature is named by how it is made: its bits are another machine's own.
+    """
     facts = json.dumps([request.model_dump(mode="json", exclude={"model"}) for request in requests])
     return {
         **settings,
         "facts": hashlib.sha256(facts.encode()).hexdigest(),
         "model": loaded.model_digest,
         "decoder": loaded.card.digest,
-        "curvature": loaded.curvature_digest,
-        **flattened({"config": asdict(Config())}),
+        **flattened({"calibration": asdict(loaded.calibration), "config": asdict(Config())}),
     }
 
 

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.sources import OutsideSources, leads_elsewhere, resolve_all
 from worker.r2f import calibration, decoders
 from worker.r2f.banks import generic
+from worker.r2f.calibration import CalibrationConfig
 from worker.r2f.curvature import OVERSAMPLED, Curvature
 from worker.r2f.decoder import Decoder
 from worker.r2f.drift import Generic
@@ -50,6 +51,7 @@ class Loaded:
     lm: LanguageModel
     decoder: Decoder
     card: decoders.Card
+    calibration: CalibrationConfig
     curvature: Curvature
     embedder: Embedder
     paraphraser: Paraphraser | None
@@ -76,13 +78,15 @@ def load(served: ServedModel, settings: Settings, notice: Notice) -> Loaded:
     digest = weights_digest(folder)
     notice("loading the decoder", None)
     decoder, card = decoders.load(_decoder(served, settings), served.sketch_rank)
-    curvature = _curvature(lm, digest, settings, notice)
+    config = CalibrationConfig(tokens=settings.calibration_tokens)
+    curvature = _curvature(lm, digest, config, settings, notice)
     notice("asking the model generic prompts", None)
     return Loaded(
         served,
         lm,
         decoder,
         card,
+        config,
         curvature,
         load_embedder(device),
         load_paraphraser(settings, device),
@@ -239,8 +243,9 @@ def _key(parts: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _curvature(lm: LanguageModel, digest: str, settings: Settings, notice: Notice) -> Curvature:
-    config = calibration.CalibrationConfig(tokens=settings.calibration_tokens)
+def _curvature(
+    lm: LanguageModel, digest: str, config: CalibrationConfig, settings: Settings, notice: Notice
+) -> Curvature:
     key = _key([digest, repr(config), OVERSAMPLED, generic().calibration, settings.dtype])
     path = settings.models / "curvature" / f"{key}.safetensors"
     if not path.exists():

@@ -17,6 +17,7 @@ from benchmarks.runs import append, attempted, meaning, resume, rewrite
 from worker.baselines.task import NoExamplesError
 from worker.errors import NoStep
 from worker.loading import Loaded
+from worker.r2f.calibration import CalibrationConfig
 from worker.r2f.config import Config
 from worker.r2f.finetuning import DivergedError
 from worker.r2f.language import PromptTooLongError
@@ -65,7 +66,7 @@ class Model:
 
 
 def loaded(**changed: object) -> Loaded:
-    digests = {"model_digest": "m", "card": SimpleNamespace(digest="d"), "curvature_digest": "c", **changed}
+    digests = {"model_digest": "m", "card": SimpleNamespace(digest="d"), "calibration": CalibrationConfig(), **changed}
     return cast(Loaded, SimpleNamespace(**digests))
 
 
@@ -139,7 +140,7 @@ def test_what_rows_mean_hangs_on_the_model_the_facts_and_the_settings(monkeypatc
         "facts": meaning(loaded(), requests(2, first=1), {"whole": False}),
         "model": meaning(loaded(model_digest="n"), requests(2), {"whole": False}),
         "decoder": meaning(loaded(card=SimpleNamespace(digest="e")), requests(2), {"whole": False}),
-        "curvature": meaning(loaded(curvature_digest="f"), requests(2), {"whole": False}),
+        "calibration.tokens": meaning(loaded(calibration=CalibrationConfig(tokens=300)), requests(2), {"whole": False}),
     }
     monkeypatch.setattr(runs, "Config", lambda: replace(Config(), depth=0.5))
     others["config.depth"] = meaning(loaded(), requests(2), {"whole": False})

@@ -13,6 +13,7 @@ from benchmarks.facts import BadData
 from benchmarks.measures import Row
 from benchmarks.sequential import Composition, Line, _views, compare, parted, plot, table
 from worker.errors import NoStep
+from worker.r2f.calibration import CalibrationConfig
 from worker.r2f.lowrank import LowRank
 from worker.r2f.text import Form, Prompt
 from worker.r2f.views import View
@@ -85,7 +86,7 @@ def test_a_fact_that_turns_out_not_to_be_known_moves_no_other(tmp_path: Path, mo
     monkeypatch.setattr(sequential, "asked", said)
     monkeypatch.setattr(Line, "delete", lambda line, loaded, case, number: {"failed": "NoStep"})
     monkeypatch.setattr(Composition, "load", lambda *arguments: Composition({}, (), 64))
-    loaded = SimpleNamespace(model_digest="m", card=SimpleNamespace(digest="d"), curvature_digest="c")
+    loaded = SimpleNamespace(model_digest="m", card=SimpleNamespace(digest="d"), calibration=CalibrationConfig())
     for wanted in (1, 2):  # the second goes on with the first's rows
         rows = compare(
             loaded,  # type: ignore[arg-type]
