@@ -12,7 +12,7 @@ import pytest
 from app.commands import bench_files
 from app.methods import Method
 from app.schemas import DeletionRequest, PromptTarget
-from benchmarks import ablations, decoding, unlearning
+from benchmarks import ablations, cases, decoding, unlearning
 from benchmarks.facts import BadData, facts
 from benchmarks.measures import Row
 from benchmarks.plots import plot
@@ -173,6 +173,16 @@ def test_the_neighbours_curvature_is_in_the_seconds_of_those_that_use_it(
     assert (float(str(row["seconds"])) >= 1000) == curved
 
 
+def test_the_curvature_that_is_timed_is_the_one_that_protects(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[object, ...]] = []
+    monkeypatch.setattr(cases, "neighbour_curvature", lambda *asked: taken.append(asked))
+    loaded, config = SimpleNamespace(lm="the model"), Config(seed=3)
+    for examples in ((), ("a reply",)):
+        kept = SimpleNamespace(examples=examples)
+        assert cases._curvature_seconds(loaded, kept, config) >= 0  # type: ignore[arg-type]
+    assert taken == [("the model", ("a reply",), config.neighbour_rank, 3)]
+
+
 @pytest.fixture
 def attacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]]:
     """The views that every attack was judged by, and the replies that it taught; the first fact is known after all."""
@@ -217,8 +227,8 @@ def test_a_control_is_unknown_and_attacked_as_rap_attacks(
     assert judged == ["h1", "h2", "h3"]  # the base model answers h0
     assert len(taught) == Config().views == 8
     assert taught[:2] == ["t0: The answer is Rome", "t1: Rome"]
-    unlearning.add_controls(loaded, requests, found, 2, out)  # type: ignore[arg-type]
-    assert len(attacks) == 2  # nothing is tried again
+    more = unlearning.add_controls(loaded, requests, found, 3, out)  # type: ignore[arg-type]
+    assert [row["fact"] for row in more if row["method"] == CONTROL] == [0, 1, 2, 3]  # none is tried again
 
 
 def test_controls_and_unknown_facts_are_no_methods() -> None:
