@@ -17,6 +17,7 @@ from app.report import VerdictKind
 from app.schemas import DeletionRequest
 from app.sealing import LocalSealer
 from app.services import Services
+from app.transitions import STAGE_WEIGHTS
 from app.waiting import Waiting, waiting_for
 from tests.conftest import FRANCE, FakePipeline, HopelessError, worker_on
 from worker.heartbeat import Heartbeat, LeaseCheckpoint
@@ -291,7 +292,7 @@ def test_progress_within_a_stage_is_not_written_more_than_once_a_second(services
     checkpoint(Stage.VIEWS, 0.9)
     assert services.deletions.get(LOCAL, deletion_id).progress == 0.0
     checkpoint(Stage.NEIGHBOURS, 0.0)
-    assert services.deletions.get(LOCAL, deletion_id).progress == 0.1
+    assert services.deletions.get(LOCAL, deletion_id).progress == STAGE_WEIGHTS[Stage.VIEWS]
 
 
 def test_the_zip_does_not_depend_on_the_order_of_its_files():
