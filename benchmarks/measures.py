@@ -17,6 +17,7 @@ from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.config import Config
 from worker.r2f.evaluate import sit_exam
 from worker.r2f.examples import Example
+from worker.r2f.finetuning import DivergedError
 from worker.r2f.forward import span_logits
 from worker.r2f.identity import identity
 from worker.r2f.knowledge import Knowledge
@@ -179,10 +180,16 @@ def attacked(
     attack: Attack = ATTACK,
     guesses: Sequence[str] | None = None,
 ) -> float | None:
-    """The share of views that are answered after fine-tuning on examples."""
+    """The share of views that are answered after fine-tuning on examples; None without any, or where it diverges.
+
+    What has diverged says nothing on what can be taught again, and takes nothing from what else was measured.
+    """
     if not examples:
         return None
-    again = relearn(loaded.lm, update, examples, attack)
+    try:
+        again = relearn(loaded.lm, update, examples, attack)
+    except DivergedError:
+        return None
     with Adaptation(loaded.lm.model, loaded.lm.sites) as adaptation:
         adaptation.use(again)
         return mean(which_answered(loaded, views, guesses=guesses))

@@ -106,6 +106,7 @@ def meaning(loaded: Loaded, requests: Sequence[DeletionRequest], settings: Row) 
         **settings,
         "facts": hashlib.sha256(facts.encode()).hexdigest(),
         "model": loaded.model_digest,
+        "dtype": str(loaded.lm.model.dtype),
         "decoder": loaded.card.digest,
         **flattened({"calibration": asdict(loaded.calibration), "config": asdict(Config())}),
     }

@@ -173,6 +173,9 @@ def meaning(served: ServedModel, settings: Settings, chosen: Case, method: Metho
         "items": hashlib.sha256(json.dumps(asdict(chosen)).encode()).hexdigest(),
         "model": weights_digest(prepare(served, settings)),
         "decoder": served.decoder,
+        "calibration_tokens": settings.calibration_tokens,
+        "dtype": settings.dtype,
+        "paraphraser": settings.paraphraser,
         **flattened({"recipe": asdict(recipe), "config": asdict(Config()), method: settings_of(method)}),
     }
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import torch
 
 from app.schemas import DeletionRequest, PromptTarget
 from benchmarks import runs
@@ -65,8 +66,18 @@ class Model:
         )
 
 
+LM = SimpleNamespace(model=SimpleNamespace(dtype=torch.float32))
+HALF = SimpleNamespace(model=SimpleNamespace(dtype=torch.bfloat16))
+
+
 def loaded(**changed: object) -> Loaded:
-    digests = {"model_digest": "m", "card": SimpleNamespace(digest="d"), "calibration": CalibrationConfig(), **changed}
+    digests = {
+        "model_digest": "m",
+        "lm": LM,
+        "card": SimpleNamespace(digest="d"),
+        "calibration": CalibrationConfig(),
+        **changed,
+    }
     return cast(Loaded, SimpleNamespace(**digests))
 
 
@@ -139,6 +150,7 @@ def test_what_rows_mean_hangs_on_the_model_the_facts_and_the_settings(monkeypatc
         "whole": meaning(loaded(), requests(2), {"whole": True}),
         "facts": meaning(loaded(), requests(2, first=1), {"whole": False}),
         "model": meaning(loaded(model_digest="n"), requests(2), {"whole": False}),
+        "dtype": meaning(loaded(lm=HALF), requests(2), {"whole": False}),
         "decoder": meaning(loaded(card=SimpleNamespace(digest="e")), requests(2), {"whole": False}),
         "calibration.tokens": meaning(loaded(calibration=CalibrationConfig(tokens=300)), requests(2), {"whole": False}),
     }

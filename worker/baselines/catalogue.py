@@ -6,7 +6,7 @@ from app.methods import Method
 from worker.baselines.deepcut import DeepCut
 from worker.baselines.eco import ECO
 from worker.baselines.flat import Flat
-from worker.baselines.full_gradient import full_gradient
+from worker.baselines.full_gradient import FullGradient
 from worker.baselines.grad_diff import GradDiff
 from worker.baselines.gradient_ascent import GradientAscent
 from worker.baselines.logit_filtration import LogitFiltration
@@ -20,8 +20,8 @@ from worker.baselines.sku import SKU
 from worker.baselines.task import Unlearner
 
 BASELINES: Mapping[Method, Unlearner] = {
-    Method.FULL_GRADIENT: full_gradient,
-    Method.FULL_GRADIENT_DENSE: full_gradient,
+    Method.FULL_GRADIENT: FullGradient(),
+    Method.FULL_GRADIENT_DENSE: FullGradient(),
     Method.LORA_SINGLE: LoraUpdate(views=1),
     Method.LORA_MULTI: LoraUpdate(),
     Method.SCRUB: Scrub(),

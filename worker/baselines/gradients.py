@@ -15,7 +15,7 @@ from worker.r2f.curvature import Curvature, Moment
 from worker.r2f.decoder import assemble, depth_of, spectrum
 from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
-from worker.r2f.gradients import Sketcher, random_factors, visiting
+from worker.r2f.gradients import Sketcher, drawn_factors, visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.linearise import Linearisation, Linearise, NonFiniteGradientError
 from worker.r2f.lowrank import LowRank
@@ -67,10 +67,9 @@ class LoraGradient(PlainGradient):
 
     def __init__(self, lm: LanguageModel, config: Config) -> None:
         self._lm = lm
-        drawn = {site.name: random_factors(site, config.sketch_rank, config.seed) for site in lm.sites}
-        self._factors = {
-            name: (a.to(lm.device, lm.model.dtype), b.to(lm.device, lm.model.dtype)) for name, (a, b) in drawn.items()
-        }
+        wide = torch.promote_types(lm.model.dtype, torch.float32)  # as what visits the sites is
+        drawn = drawn_factors(lm.sites, config.sketch_rank, config.seed, lm.device)
+        self._factors = {name: (a.to(wide), b.to(wide)) for name, (a, b) in drawn.items()}
 
     def gradient(self, name: str, passes: Sequence[Callable[[], object]]) -> dict[str, LowRank]:
         """What the factors let through of the gradient of whatever is backpropagated."""

@@ -58,7 +58,7 @@ def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedd
     protected: set[tuple[str, str] | None] = set()
     for side, group in enumerate(_GROUPS):
         found = _in_turn([_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts])
-        # what one source, or one target, has protected another may propose to judge, in other words
+        # a fact may come from two sources, or two targets, in two wordings: what is protected is not judged
         fresh = (neighbour for neighbour in _clean(found, forgotten) if neighbour.fact not in protected)
         most = config.neighbours * (CANDIDATES if group == "judge" else 1)
         sides.append(_once([*retain, *fresh])[: len(retain) + most])

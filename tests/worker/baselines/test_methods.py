@@ -1,5 +1,6 @@
 """Every method forgets a memorised fact, leaves the model untouched, and does the same again for the same seed."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from worker.r2f.compression import compress
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import SHARED
 from worker.r2f.text import Form, Prompt
+from worker.unlearning import settings_of
 
 # the tiny model is far from a language model in scale: rates are its own, everything else is the method's
 RATES = {Method.RMU: 3e-2, Method.FLAT: 2e-2, Method.SKU: 1e-2, Method.DEEPCUT: 1e-2}
@@ -38,6 +40,12 @@ def _update(method: Method, task: Task) -> Update:
     done = _run(method, task)
     assert isinstance(done, Unlearned)
     return done.update
+
+
+@pytest.mark.parametrize("method", Method)
+def test_every_method_s_settings_can_be_written_into_a_report(method: Method) -> None:
+    settings = settings_of(method)
+    assert json.loads(json.dumps(settings)) == settings
 
 
 def test_every_name_has_a_method() -> None:
