@@ -21,7 +21,6 @@ from app.transitions import STAGE_WEIGHTS
 from app.waiting import Waiting, waiting_for
 from tests.conftest import FRANCE, FakePipeline, HopelessError, worker_on
 from worker.heartbeat import Heartbeat, LeaseCheckpoint
-from worker.publish import zip_folder
 from worker.running import Method, Runner
 
 MODEL = FRANCE["model"]
@@ -293,9 +292,3 @@ def test_progress_within_a_stage_is_not_written_more_than_once_a_second(services
     assert services.deletions.get(LOCAL, deletion_id).progress == 0.0
     checkpoint(Stage.NEIGHBOURS, 0.0)
     assert services.deletions.get(LOCAL, deletion_id).progress == STAGE_WEIGHTS[Stage.VIEWS]
-
-
-def test_the_zip_does_not_depend_on_the_order_of_its_files():
-    files = {"b": b"2", "a": b"1"}
-    assert zip_folder(files) == zip_folder(dict(sorted(files.items())))
-    assert zip_folder(files) != zip_folder({"b": b"2", "a": b"3"})
