@@ -95,7 +95,8 @@ def update_of(files: Mapping[str, bytes], lm: LanguageModel, digest: str) -> Upd
     content = files[adapter.WEIGHTS]
     if header(io.BytesIO(content), len(content))[METADATA]["base_digest"] != digest:
         raise adapters.AdapterInvalid("it was made for other weights than this model's")
-    tensors = {name: part.to(lm.device, lm.model.dtype) for name, part in safetensors.torch.load(content).items()}
+    # as they were stored: a model of half precision computes with them rounded, but what is composed is not
+    tensors = {name: part.to(lm.device) for name, part in safetensors.torch.load(content).items()}
     update = {}
     for site in lm.sites:
         name = f"base_model.model.{site.name}"

@@ -1,5 +1,6 @@
 """One adapter of many: it adds up, is judged on what each was judged on, and takes only what fits the model."""
 
+import copy
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import cast
@@ -93,6 +94,18 @@ def test_two_adapters_that_fit_act_as_both_at_once(loaded: Loaded) -> None:
     assert not torch.allclose(_logits(loaded.lm, one), _logits(loaded.lm, updates[0]))
     assert made.drift.kl_mean > 0
     assert [part.success.cases for part in made.parts] == [0, 0]  # purged: nothing is left to ask
+
+
+def test_a_model_of_half_precision_does_not_round_what_is_composed(loaded: Loaded) -> None:
+    lm = loaded.lm
+    half = LanguageModel(copy.deepcopy(lm.model).to(torch.bfloat16), lm.tokenizer, lm.context)
+    update = _update(lm, 8, 0)
+    read = update_of(_files(lm, update), half, DIGEST)
+    for site in lm.sites:
+        assert read[site.name].left.dtype == torch.float32
+        wanted, got = (part[site.name].left @ part[site.name].right for part in (update, read))
+        torch.testing.assert_close(got, wanted)
+    assert _logits(half, read).isfinite().all()
 
 
 def test_what_does_not_fit_is_truncated_and_says_so(loaded: Loaded) -> None:
