@@ -21,6 +21,7 @@ from benchmarks.measures import Row, walked
 from benchmarks.runs import run
 from benchmarks.tables import paired_table
 from worker.baselines.gradients import ExactGradient
+from worker.baselines.lora_gradient import two_sided
 from worker.loading import Loaded
 from worker.r2f.config import Config
 from worker.r2f.decoder import Decoder, assemble, depth_of, spectrum
@@ -110,8 +111,8 @@ def linearising(way: str, loaded: Loaded, config: Config, regressions: Regressio
     decode: dict[str, Decode] = {
         "lora_one_sided": _one_sided,
         "aligned_one_sided": _one_sided,
-        "lora_two_sided": _filtered(torch.zeros_like),
-        "aligned_two_sided": _filtered(torch.zeros_like),
+        "lora_two_sided": two_sided,
+        "aligned_two_sided": two_sided,
         "ridge_random": _filtered(lambda sigma: ridge(sigma, RIDGE_RANDOM)),
         "ridge": _filtered(lambda sigma: ridge(sigma, loaded.card.ridge)),
         "decoder": loaded.decoder,

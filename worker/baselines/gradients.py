@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from worker.baselines.task import Task, Unlearned
-from worker.r2f.config import Config
 from worker.r2f.curvature import Curvature, Moment
-from worker.r2f.decoder import assemble, depth_of, spectrum
 from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
-from worker.r2f.gradients import Sketcher, drawn_factors, visiting
+from worker.r2f.gradients import visiting
 from worker.r2f.language import LanguageModel
 from worker.r2f.linearise import FirstOrder, Linearisation, NonFiniteGradientError
 from worker.r2f.lowrank import LowRank
@@ -42,43 +40,13 @@ class ExactGradient:
             gradient[site.name] = known.plus(fresh) if known else fresh.collapsed()  # a shared opening comes apart
 
         with visiting(self._lm.model, self._lm.sites, visit):
-            answer, pull = _backward(self._lm, views)
-        if not all(part.left.isfinite().all() and part.right.isfinite().all() for part in gradient.values()):
+            answer, pull = views.differentiate(self._lm)
+        if not pull.isfinite() or not all(
+            part.left.isfinite().all() and part.right.isfinite().all() for part in gradient.values()
+        ):
             raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
         held = {name: part.truncated(self._rank) if self._rank else part for name, part in gradient.items()}
-        return Linearisation(answer, pull, held)
-
-
-class LoraGradient:
-    """What LoRA-only unlearning applies: the gradient seen through fixed random factors, GAᵀA + BBᵀG − BBᵀGAᵀA.
-
-    Both factors are non-zero, as in R2F: PEFT's start, B = 0, lets through no more than GAᵀA.
-    """
-
-    def __init__(self, lm: LanguageModel, config: Config) -> None:
-        self._lm = lm
-        wide = torch.promote_types(lm.model.dtype, torch.float32)  # as what visits the sites is
-        drawn = drawn_factors(lm.sites, config.sketch_rank, config.seed, lm.device)
-        self._factors = {name: (a.to(wide), b.to(wide)) for name, (a, b) in drawn.items()}
-
-    def __call__(self, views: Forgetting) -> Linearisation:
-        """The model as adapted so far, to first order, as far as the factors let it through."""
-        sites, sketcher = self._lm.sites, Sketcher(self._factors)
-        with visiting(self._lm.model, sites, sketcher):
-            answer, pull = _backward(self._lm, views)
-        taken = sketcher.sketches
-        if not all((sketch.y.sum() + sketch.z.sum()).isfinite() for sketch in taken.values()):
-            raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-        s = spectrum(sites, taken, depth_of(sites))
-        return Linearisation(answer, pull, assemble(sites, taken, s, torch.zeros_like(s.sigma)))
-
-
-def _backward(lm: LanguageModel, views: Forgetting) -> tuple[Tensor, float]:
-    """p(answer) of every view (n,) and the loss's pull, as R2F takes them; gradients reach whoever visits."""
-    answer, pull = views.differentiate(lm)
-    if not pull.isfinite():
-        raise NonFiniteGradientError(NonFiniteGradientError.__doc__)
-    return answer, float(pull)
+        return Linearisation(answer, float(pull), held)
 
 
 def flat(curvature: Curvature) -> Curvature:
