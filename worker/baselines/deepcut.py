@@ -47,7 +47,7 @@ class DeepCut:
 
     def __call__(self, task: Task) -> Unlearned:
         lm, config = task.lm, task.config
-        forget, kept = batch_of(task, task.forget), kept_chunks(task, self.training.chunk)
+        forget, kept = batch_of(task, task.forget), kept_chunks(task)
         generator = torch.Generator().manual_seed(config.seed)
 
         def look(states: Tensor) -> Tensor:

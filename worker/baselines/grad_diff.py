@@ -18,7 +18,7 @@ class GradDiff:
     retain: float = 1.0  # α
 
     def __call__(self, task: Task) -> Unlearned:
-        forget, kept = batch_of(task, task.forget), kept_chunks(task, self.training.chunk)
+        forget, kept = batch_of(task, task.forget), kept_chunks(task)
 
         def objective(step: int) -> Tensor:
             return -self.forget * nll(task.lm, forget) + self.retain * kept[step % len(kept)].nll(task.lm)

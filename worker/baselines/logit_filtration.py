@@ -45,7 +45,6 @@ class LogitFiltration:
     """Settings."""
 
     strength: float = 2.0  # 1 takes the answer to the others' mean
-    chunk: int = 8
 
     def __call__(self, task: Task) -> Intervention:
         lm, views = task.lm, Forgetting.of(task.lm, task.forget)
@@ -53,7 +52,7 @@ class LogitFiltration:
         with torch.no_grad():
             # log-probabilities: logits less a constant a row, which a filter must not see
             forgotten = span_logits(lm.model, views.batch)[first].log_softmax(-1)
-        kept = torch.cat([chunk.reference for chunk in kept_chunks(task, self.chunk)])
+        kept = torch.cat([chunk.reference for chunk in kept_chunks(task)])
         made = filter_of(forgotten, kept, views.demoted[first].any(0), self.strength)
         head: nn.Module = lm.model.get_output_embeddings()  # type: ignore[no-untyped-call]
 

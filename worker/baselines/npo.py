@@ -27,7 +27,7 @@ class NPO:
     retain: float = 1.0  # weight of the kept examples' cross-entropy
 
     def __call__(self, task: Task) -> Unlearned:
-        forget, kept = batch_of(task, task.forget), kept_chunks(task, self.training.chunk)
+        forget, kept = batch_of(task, task.forget), kept_chunks(task)
         with torch.no_grad():
             reference = span_logs(task.lm, forget)
 

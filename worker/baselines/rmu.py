@@ -49,7 +49,7 @@ class RMU:
     def __call__(self, task: Task) -> Unlearned:
         lm, config, layer = task.lm, task.config, self.place(task)
         forget = batch_of(task, task.forget)
-        kept = [chunk.batch for chunk in kept_chunks(task, self.training.chunk)]
+        kept = [chunk.batch for chunk in kept_chunks(task)]
         with torch.no_grad():
             here = hidden_states(lm, forget, layer)
             goals = [hidden_states(lm, batch, layer) for batch in kept]

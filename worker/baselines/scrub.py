@@ -31,7 +31,7 @@ class Scrub:
 
     def __call__(self, task: Task) -> Unlearned:
         lm, config = task.lm, task.config
-        forget, kept = batch_of(task, task.forget), kept_chunks(task, self.training.chunk)
+        forget, kept = batch_of(task, task.forget), kept_chunks(task)
         teacher = frozen_logs(lm, forget)
 
         def objective(step: int) -> Tensor:

@@ -14,6 +14,8 @@ from worker.r2f.examples import Batch, Example, collate
 from worker.r2f.forward import span_logits
 from worker.r2f.language import LanguageModel
 
+RETAINED = 8  # retain examples that one step sees
+
 
 def token_logs(logits: Tensor, batch: Batch) -> Tensor:
     """log p of every span token (S,)."""
@@ -66,7 +68,7 @@ class Kept:
         return divergence(self.reference, span_logits(lm.model, self.batch))
 
 
-def kept_chunks(task: Task, size: int) -> list[Kept]:
+def kept_chunks(task: Task) -> list[Kept]:
     """The retain examples in shuffled chunks; one chunk a step, in turn.
 
     Raises:
@@ -77,8 +79,8 @@ def kept_chunks(task: Task, size: int) -> list[Kept]:
     generator = torch.Generator().manual_seed(task.config.seed)
     order = torch.randperm(len(task.retain), generator=generator).tolist()
     chunks = []
-    for start in range(0, len(order), size):
-        batch = batch_of(task, [task.retain[n] for n in order[start : start + size]])
+    for start in range(0, len(order), RETAINED):
+        batch = batch_of(task, [task.retain[n] for n in order[start : start + RETAINED]])
         chunks.append(Kept(batch, frozen_logs(task.lm, batch)))
     return chunks
 

@@ -29,7 +29,7 @@ class SimNPO:
     retain: float = 1.0  # weight of the kept examples' cross-entropy
 
     def __call__(self, task: Task) -> Unlearned:
-        forget, kept = batch_of(task, task.forget), kept_chunks(task, self.training.chunk)
+        forget, kept = batch_of(task, task.forget), kept_chunks(task)
 
         def objective(step: int) -> Tensor:
             logs = averaged(token_logs(span_logits(task.lm.model, forget), forget), forget)

@@ -30,7 +30,7 @@ class SKU:
 
     def __call__(self, task: Task) -> Unlearned:
         lm, config = task.lm, task.config
-        forget, kept = batch_of(task, task.forget), kept_chunks(task, self.training.chunk)
+        forget, kept = batch_of(task, task.forget), kept_chunks(task)
         random = batch_of(task, mismatched(task))
 
         def objective(step: int) -> Tensor:

@@ -23,7 +23,6 @@ class Training:
     rate: float = 1e-3  # of AdamW, constant, no weight decay
     steps: int = 20
     clip: float = 1.0  # largest gradient norm
-    chunk: int = 8  # retain examples in one step
 
 
 def train(
