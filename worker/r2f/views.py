@@ -146,7 +146,12 @@ def passage_views(target: int, passage: Passage, embedder: Embedder) -> Views:
 
 _CONTINUE_TRAIN = ("Continue this text: {t}", "Complete the passage: {t}")
 _CONTINUE_JUDGE = ('How does this text go on? "{t}', 'I remember only the beginning: "{t} ..." What comes next?')
-_QUOTED_JUDGE = ('As the famous passage says, "{t}', "The text reads:\n\n{t}", "> {t}")
+_QUOTED_JUDGE = (
+    'As the famous passage says, "{t}',
+    "The text reads:\n\n{t}",
+    "Found in an old file:\n{t}",
+    "Somebody wrote this down word for word: {t}",
+)
 
 
 def _starts(before: str) -> list[int]:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from app.schemas import Thresholds
 from worker.r2f.config import Config
-from worker.r2f.views import Fact, Passage, fact_views, passage_views
+from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
 
 
 class Silent:
@@ -62,6 +63,13 @@ def test_the_whole_of_what_comes_before_a_span_leads() -> None:
     views = passage_views(0, Passage("One two three four five six seven eight nine ten.", "ten"), alike)
     assert views.training[0].prompt.text == "One two three four five six seven eight nine"
     assert {view.prompt.text for view in views.training}.isdisjoint(view.prompt.text for view in views.held_out)
+
+
+def test_a_span_near_a_texts_start_has_views_enough_to_be_judged() -> None:
+    for before in ("Patient:", "Ann Lee lives at", "On 4 May we met"):
+        views = Views((), (), ()).plus(passage_views(0, Passage(f"{before} Maria Novak.", "Maria Novak"), alike))
+        assert views.training
+        assert len(views.held_out) > Thresholds().held_out_views
 
 
 def test_what_comes_before_a_span_is_not_judged_by_what_nearly_repeats_it() -> None:
