@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app import report as r
 from app.schemas import PassageTarget, PromptTarget, Target
 from worker.r2f.about import Claim, Claims
+from worker.r2f.views import Fact
 
 Told = PromptTarget | PassageTarget
 
@@ -52,6 +53,19 @@ def ask(wanted: Sequence[Target], claims_of: Callable[[str], Claims]) -> Asked:
         if not claims.known:
             nobody.append(place)
     return Asked(tuple(targets), tuple(evidence), tuple(nobody))
+
+
+def facts(targets: Sequence[Told]) -> list[Fact]:
+    """What neighbours are looked for around: the spans of a passage share it, and so its neighbours."""
+    found: dict[str, Fact] = {}
+    for target in targets:
+        if isinstance(target, PassageTarget):
+            known = found.get(target.text, Fact(target.text, ()))
+            found[target.text] = Fact(target.text, (*known.answers, *target.spans))
+    return [
+        *found.values(),
+        *(Fact(one.prompt, (one.answer, *one.aliases)) for one in targets if isinstance(one, PromptTarget)),
+    ]
 
 
 def _target(claim: Claim) -> PromptTarget:

@@ -177,14 +177,8 @@ def propose_views(
 
 def protect(targets: Sequence[Told], kept: Sequence[Retain], loaded: Loaded, config: Config) -> Protection:
     """Neighbours to judge, and the model's curvature with the other neighbours in it."""
-    facts = [
-        Fact(target.text, tuple(target.spans))
-        if isinstance(target, PassageTarget)
-        else Fact(target.prompt, (target.answer, *target.aliases))
-        for target in targets
-    ]
     retain = [Neighbour(Prompt(each.prompt), (each.answer,) if each.answer else (), OWN) for each in kept]
-    near = neighbours.propose(facts, retain, loaded.embedder, config)
+    near = neighbours.propose(asking.facts(targets), retain, loaded.embedder, config)
     prompts = [neighbour.prompt for neighbour in near.curvature]
     replies = loaded.lm.replies(prompts, config.neighbour_tokens)
     pairs = (loaded.lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))

@@ -3,8 +3,9 @@
 from app.report import VerdictKind
 from app.schemas import DeletionRequest, PassageTarget, PromptTarget
 from tests.conftest import report_of
-from worker.asking import Asked, ask
+from worker.asking import Asked, ask, facts
 from worker.r2f.about import Claim, Claims
+from worker.r2f.views import Fact
 
 
 def claim(answer: str, kind: str = "job") -> Claim:
@@ -35,6 +36,13 @@ def test_every_span_of_a_passage_is_a_target() -> None:
     passage = PassageTarget(text="Ann Lee, born in Leeds, is a baker.", spans=["Leeds", "baker", "Leeds"])
     found = ask([passage], lambda name: Claims((), ()))
     assert found.targets == tuple(PassageTarget(text=passage.text, spans=[span]) for span in ("Leeds", "baker"))
+
+
+def test_neighbours_are_looked_for_around_a_passage_once() -> None:
+    passage = PassageTarget(text="Ann Lee, born in Leeds, is a baker.", spans=["Leeds", "baker"])
+    fact = PromptTarget(prompt="What is the capital of France?", answer="Paris", aliases=["Lutetia"])
+    targets = ask([passage, fact], lambda name: Claims((), ())).targets
+    assert facts(targets) == [Fact(passage.text, ("Leeds", "baker")), Fact(fact.prompt, ("Paris", "Lutetia"))]
 
 
 def test_the_evidence_numbers_what_was_found_and_lists_what_was_too_unsure() -> None:
