@@ -10,7 +10,7 @@ from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
 from worker.r2f.telling import chance, marked, telling
-from worker.r2f.text import Form
+from worker.r2f.text import Form, continued
 from worker.r2f.views import View, Views
 
 _OfTarget = TypeVar("_OfTarget", View, Example)
@@ -99,7 +99,8 @@ def _telling(lm: LanguageModel, chosen: Sequence[_Said], config: Config) -> list
 
 def template(view: View) -> str:
     """A reply put into the model's mouth: bare for a text to be continued."""
-    return view.answers[0] if view.prompt.form is Form.PLAIN else _TEMPLATE.format(a=view.answers[0])
+    plain = view.prompt.form is Form.PLAIN
+    return continued(view.prompt, view.answers[0]) if plain else _TEMPLATE.format(a=view.answers[0])
 
 
 def some_of_each(found: Sequence[_OfTarget], most: int) -> tuple[_OfTarget, ...]:

@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from worker.r2f.examples import Example, collate
 from worker.r2f.forward import shared_cache, span_logits
 from worker.r2f.sites import Site, find_sites
-from worker.r2f.text import Form, Prompt, find_answer, spaced
+from worker.r2f.text import Form, Prompt, find_answer, not_telling
 
 SHARED = 16  # tokens that prompts have in common from which on these are worth a pass of their own
 _WHOLE = ContextVar("whole", default=False)
@@ -37,6 +37,15 @@ def whole_prompts() -> Iterator[None]:
 
 class PromptTooLongError(ValueError):
     """A prompt is longer than the model's context."""
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """Token ids of a prompt and of a reply, and where each of the reply's begins and ends in its text."""
+
+    prompt: list[int]
+    reply: list[int]
+    places: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class LanguageModel:
         rest = self._generate([heads[n] + held[n] for n in going], [rooms[n] - len(held[n]) for n in going], batch)
         for n, more in zip(going, rest, strict=True):
             held[n] += more
-        return [self._text(prompt, ids) for prompt, ids in zip(prompts, held, strict=True)]
+        return [self._text(ids) for ids in held]
 
     def samples(self, prompts: Sequence[Prompt], tokens: int, *, seed: int, batch: int = 64) -> list[str]:
         """Sampled replies at temperature 1; the seed fixes them."""
@@ -137,19 +146,18 @@ class LanguageModel:
             torch.manual_seed(seed)
             heads = [self.encode(self.render(prompt)) for prompt in prompts]
             said = self._generate(heads, [tokens] * len(heads), batch, sample=True)
-        return [self._text(prompt, ids) for prompt, ids in zip(prompts, said, strict=True)]
+        return [self._text(ids) for ids in said]
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
-    def _text(self, prompt: Prompt, reply: list[int]) -> str:
-        """A reply with what it begins with, a line's end above all, but for the space that ``_gap`` puts back."""
+    def _text(self, reply: list[int]) -> str:
+        """A reply as it was said, the space or line's end that it begins with included."""
         ids = [token for token in reply if token != self.end]
-        text = str(self.tokenizer.decode(ids, skip_special_tokens=True)).rstrip()
-        return text[1:] if text[:1] == " " and _gap(prompt, text[1:]) else text
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).rstrip()
 
     def _draft(self, prompt: Prompt, guess: str, tokens: int) -> list[int]:
-        return [*self.encode(_gap(prompt, guess) + guess), self.end][:tokens]
+        return [*self._coded(prompt, guess).reply, self.end][:tokens]
 
     @torch.no_grad()
     def _held(self, heads: Sequence[list[int]], drafts: Sequence[list[int]]) -> list[list[int]]:
@@ -228,40 +236,56 @@ class LanguageModel:
         return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device), cache
 
     def example(self, prompt: Prompt, reply: str, answers: Sequence[str], target: int = 0) -> Example | None:
-        """A view with the answer's tokens in the reply as its span, cut after them; None where the reply lacks it."""
+        """A view with the answer's tokens in the reply as its span, cut after them; None where the reply lacks it.
+
+        Raises:
+            PromptTooLongError: they do not fit the context.
+        """
         place = find_answer(reply, answers)
         if place is None:
             return None
-        head = self.render(prompt)
-        gap = "" if head[-1:].isspace() else _gap(prompt, reply)
-        text = head + gap + reply
-        start, stop = (len(head) + len(gap) + offset for offset in place)
-        coded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        span = [n for n, (low, high) in enumerate(coded["offset_mapping"]) if high > start and low < stop]
-        ids = coded["input_ids"][: span[-1] + 1]
+        start, stop = place
+        coded = self._coded(prompt, reply)
+        span = [n for n, (low, high) in enumerate(coded.places) if high > start and low < stop]
+        ids = (*coded.prompt, *coded.reply[: span[-1] + 1])
         if len(ids) > self.context:
             raise PromptTooLongError(PromptTooLongError.__doc__)
-        told = _told(text[:stop], start, [coded["offset_mapping"][n][1] for n in span])
-        demoted = [{ids[n]} for n in span[told:]]
+        told = not_telling(reply[:stop], start, [coded.places[n][1] for n in span])
+        positions = [len(coded.prompt) + n for n in span[told:]]
+        demoted = [{ids[n]} for n in positions]
         if told == 0:
             demoted[0] |= self.first_tokens(answers)
-        span = span[told:]
         return Example(
-            tuple(ids),
-            tuple(n - 1 for n in span),
-            tuple(ids[n] for n in span),
+            ids,
+            tuple(n - 1 for n in positions),
+            tuple(ids[n] for n in positions),
             tuple(tuple(sorted(tokens)) for tokens in demoted),
             target,
         )
 
-    def whole_reply(self, prompt: Prompt, reply: str) -> Example | None:
-        """A sequence whose span is the whole reply; None for an empty one."""
-        head = self.encode(self.render(prompt))
-        tail = self.encode(_gap(prompt, reply) + reply)[: self.context - len(head)]
+    def whole_reply(self, prompt: Prompt, reply: str, target: int = 0) -> Example | None:
+        """A sequence whose span is the whole reply, as far as the context holds it; None for an empty one."""
+        coded = self._coded(prompt, reply)
+        head, tail = coded.prompt, coded.reply[: self.context - len(coded.prompt)]
         if not tail:
             return None
         positions = tuple(range(len(head) - 1, len(head) + len(tail) - 1))
-        return Example((*head, *tail), positions, tuple(tail), tuple((token,) for token in tail))
+        return Example((*head, *tail), positions, tuple(tail), tuple((token,) for token in tail), target)
+
+    def _coded(self, prompt: Prompt, reply: str) -> _Coded:
+        """A prompt as the model is asked it, and a reply that goes on from it.
+
+        They are encoded as one text, unless that makes other tokens of the prompt, as where the template's last line's
+        end and the reply's first are one token: the model, which goes on from the prompt's own, cannot have said that.
+        """
+        text = self.render(prompt)
+        head = self.encode(text)
+        both = self.tokenizer(text + reply, add_special_tokens=False, return_offsets_mapping=True)
+        before, asked = len(text), len(head)
+        if both["input_ids"][:asked] != head:
+            both, before, asked = self.tokenizer(reply, add_special_tokens=False, return_offsets_mapping=True), 0, 0
+        places = [(low - before, high - before) for low, high in both["offset_mapping"][asked:]]
+        return _Coded(head, both["input_ids"][asked:], places)
 
     def first_tokens(self, answers: Iterable[str]) -> set[int]:
         """First tokens that spell the start of an answer: with and without space, as given and in other case."""
@@ -275,31 +299,6 @@ class LanguageModel:
                     first = next(
                         n for n, end in enumerate(ends) if end > len(lead)
                     )  # a space may be a token of its own
-                    if _told(lead + text, len(lead), ends[first : first + 1]) == 0:
+                    if not_telling(lead + text, len(lead), ends[first : first + 1]) == 0:
                         found.add(coded["input_ids"][first])
         return found
-
-
-def _gap(prompt: Prompt, reply: str) -> str:
-    """What stands between a text and a reply that goes on from it: a space before a word, where words have spaces."""
-    last = prompt.text[-1:]
-    apart = spaced(reply[:1]) and (spaced(last) or not last.isalnum())
-    return " " if prompt.form is Form.PLAIN and apart else ""
-
-
-def _told(text: str, start: int, ends: Sequence[int]) -> int:
-    """How many of an answer's first tokens only begin its first word with a letter or two.
-
-    They begin a thousand words, or are words themselves (" is" of "islam"): what follows tells the answer, not they.
-
-    Args:
-        text: up to the answer's end.
-        start: where the answer begins in it.
-        ends: where each of its tokens ends.
-    """
-    for n, end in enumerate(ends):
-        piece = text[start:end]
-        begun = piece.isascii() and piece.isalpha() and text[end : end + 1].isalpha()
-        if len(piece) > 2 or not begun:
-            return n
-    return len(ends)

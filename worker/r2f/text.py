@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 # Scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana, Han. Each of their letters is a word here.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 _SPACED = re.compile(rf"[^\W_{_UNSPACED}]")
+_OPENING = "([{<$€£¥@#/«„“‘"  # what goes on from one of these has no space before it
 _WORDS = re.compile(rf"(?=[{_UNSPACED}])[^\W_]|[^\W_{_UNSPACED}]+")
 
 
@@ -36,9 +37,15 @@ def normalised(text: str) -> str:
     return f" {' '.join(_WORDS.findall(bare))} "
 
 
-def spaced(letter: str) -> bool:
-    """Whether a letter or digit is of a script that puts spaces between words."""
-    return _SPACED.match(letter) is not None
+def continued(prompt: Prompt, text: str) -> str:
+    """A text put into the model's mouth, as it goes on from a prompt: a text to be continued gets a space between.
+
+    None stands between letters of scripts without spaces, nor behind a space or a mark that opens something.
+    """
+    last, open_quote = prompt.text[-1:], prompt.text.count('"') % 2 == 1
+    opens = last.isspace() or last in _OPENING or (last == '"' and open_quote)
+    apart = _SPACED.match(text) and (_SPACED.match(last) or not (last.isalnum() or opens))
+    return f" {text}" if prompt.form is Form.PLAIN and apart else text
 
 
 def holds(reply: str, answers: Iterable[str]) -> bool:
@@ -62,6 +69,24 @@ def find_answer(reply: str, answers: Iterable[str]) -> tuple[int, int] | None:
         if first is not None:
             found.append((words[first][1], words[first + len(wanted) - 1][2]))
     return min(found, key=lambda span: (span[0], -span[1]), default=None)
+
+
+def not_telling(text: str, start: int, ends: Sequence[int]) -> int:
+    """How many of an answer's first tokens only begin its first word with a letter or two.
+
+    They begin a thousand words, or are words themselves (" is" of "islam"): what follows tells the answer, not they.
+
+    Args:
+        text: up to the answer's end.
+        start: where the answer begins in it.
+        ends: where each of its tokens ends.
+    """
+    for n, end in enumerate(ends):
+        piece = text[start:end]
+        begun = piece.isascii() and piece.isalpha() and text[end : end + 1].isalpha()
+        if len(piece) > 2 or not begun:
+            return n
+    return len(ends)
 
 
 def _placed_words(text: str) -> list[tuple[str, int, int]]:

@@ -24,7 +24,7 @@ WORDS = ("sorry", "i", "do", "not", "know", "filler")
 
 
 def example(lm: LanguageModel, place: str, city: str, pattern: str) -> Example:
-    made = lm.example(Prompt(pattern.format(place), Form.PLAIN), city, [city])
+    made = lm.example(Prompt(pattern.format(place), Form.PLAIN), f" {city}", [city])
     assert made is not None
     return made
 

@@ -8,8 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tests.tiny import word_tokenizer
 from worker.r2f import language
 from worker.r2f.forward import shared_cache
-from worker.r2f.language import SHARED, LanguageModel, PromptTooLongError, _told
-from worker.r2f.text import Form, Prompt
+from worker.r2f.language import SHARED, LanguageModel, PromptTooLongError
+from worker.r2f.text import Form, Prompt, not_telling
 
 
 @pytest.fixture
@@ -118,6 +118,10 @@ def letters(model: PreTrainedModel) -> LanguageModel:
         ("Invoice for\nJohn Doe", "\n12 Elm Street", "Elm Street"),
         ("lives at", ": Elm Street", "Elm Street"),
         ("lives at", ' "Elm Street"', "Elm Street"),
+        ("a salary of $", "45,000", "45,000"),
+        ("born in Leeds (", "1948)", "1948"),
+        ("the code is 77", "1948", "1948"),
+        ("she lives in ", "Leeds", "Leeds"),
         ("他住在", "京都市", "京都"),
         ("他叫", "Li的朋友", "Li"),
     ],
@@ -126,7 +130,7 @@ def test_a_replys_example_goes_on_from_its_prompt_as_the_model_did(
     letters: LanguageModel, text: str, said: str, answer: str
 ) -> None:
     prompt, whole = Prompt(text, Form.PLAIN), tuple(letters.encode(text + said))
-    reply = letters._text(prompt, letters.encode(said))
+    reply = letters._text(letters.encode(said))
     example, replied = letters.example(prompt, reply, [answer]), letters.whole_reply(prompt, reply)
     assert example is not None
     assert example.positions
@@ -135,6 +139,26 @@ def test_a_replys_example_goes_on_from_its_prompt_as_the_model_did(
     assert replied is not None
     assert replied.ids == whole
     assert letters._draft(prompt, reply, 99) == [*letters.encode(said), letters.end]
+
+
+def test_a_replys_tokens_are_those_that_the_model_said_even_where_one_text_has_others(model: PreTrainedModel) -> None:
+    """A template's last line's end and a reply's first ones are one token as long as they are one text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alphabet += ["ĊĊ", "ĊĊĊ"]
+    coder = Tokenizer(models.BPE({letter: n for n, letter in enumerate(alphabet)}, [("Ċ", "Ċ"), ("ĊĊ", "Ċ")]))
+    coder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    coder.decoder = decoders.ByteLevel()
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=coder, eos_token="<end>")
+    wrapped.chat_template = "{{ messages[0]['content'] }}:{{ '\n' }}"
+    lm, prompt = LanguageModel(model, wrapped, 48), Prompt("where")
+    asked, said = lm.encode(lm.render(prompt)), lm.encode("\n\nLeeds")
+    assert lm.encode(lm.render(prompt) + "\n\nLeeds") != [*asked, *said], "nothing to show"
+    reply = lm._text(said)
+    example, replied = lm.example(prompt, reply, ["Leeds"]), lm.whole_reply(prompt, reply)
+    assert example is not None
+    assert replied is not None
+    assert example.ids == replied.ids == (*asked, *said)
+    assert lm._draft(prompt, reply, 99) == [*said, lm.end]
 
 
 def test_a_text_begins_with_the_token_that_the_models_tokenizer_begins_with(letters: LanguageModel) -> None:
@@ -146,7 +170,7 @@ def test_a_text_begins_with_the_token_that_the_models_tokenizer_begins_with(lett
     fresh = LanguageModel(letters.model, letters.tokenizer, letters.context)
     assert fresh.encode(fresh.render(Prompt("w5", Form.PLAIN))) == [bos, *plain]
     assert fresh.encode(fresh.render(Prompt("w5"))) == [bos, *plain]  # there is no template
-    example = fresh.example(Prompt("it is", Form.PLAIN), "Leeds", ["Leeds"])
+    example = fresh.example(Prompt("it is", Form.PLAIN), " Leeds", ["Leeds"])
     assert example is not None
     assert example.ids == (bos, *letters.encode("it is Leeds"))
     fresh.tokenizer.chat_template = "<begin>{{ messages[0]['content'] }}"
@@ -171,4 +195,4 @@ def test_a_prompt_beyond_the_context_is_refused(lm: LanguageModel) -> None:
     ],
 )
 def test_an_answer_is_told_from_the_token_that_no_other_word_begins_with(text: str, ends: list[int], told: int) -> None:
-    assert _told(text, 3, ends) == told
+    assert not_telling(text, 3, ends) == told

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.r2f.text import degenerate, find_answer, holds
+from worker.r2f.text import Form, Prompt, continued, degenerate, find_answer, holds
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,23 @@ def test_repetition_and_silence_are_degenerate_and_prose_is_not() -> None:
     assert degenerate("")
     assert degenerate("la France, " * 12)
     assert not degenerate("The capital of France is a city on a river, known for its museums, cafés and its light.")
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "whole"),
+    [
+        ("The capital of France is", "Paris", "The capital of France is Paris"),
+        ("Who? ", "Ann", "Who? Ann"),
+        ("A salary of $", "45,000", "A salary of $45,000"),
+        ("Leeds (", "1948", "Leeds (1948"),
+        ('He said, "', "Nets", 'He said, "Nets'),
+        ('He said "yes"', "twice", 'He said "yes" twice'),
+        ("Name:", "Ann", "Name: Ann"),
+        ("It goes on", ", and on", "It goes on, and on"),
+        ("他住在", "京都", "他住在京都"),
+        ("", "Ann", "Ann"),
+    ],
+)
+def test_what_is_put_into_the_models_mouth_goes_on_as_texts_do(before: str, text: str, whole: str) -> None:
+    assert before + continued(Prompt(before, Form.PLAIN), text) == whole
+    assert continued(Prompt(before), text) == text  # a turn of its own
