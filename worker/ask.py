@@ -15,11 +15,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 def ask(model: Any, tokenizer: Any, prompt: dict[str, Any], tokens: int) -> str:
     """The greedy reply to one prompt: a chat turn, or a text to be continued."""
-    text = prompt["text"]
-    if prompt.get("chat", True) and tokenizer.chat_template:
+    text, templated = prompt["text"], prompt.get("chat", True) and tokenizer.chat_template
+    if templated:
         turn = [{"role": "user", "content": text}]
         text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    coded = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    # a template spells the token that a text begins with; a bare text gets it from the tokenizer
+    coded = tokenizer(text, add_special_tokens=not templated, return_tensors="pt")
     with torch.no_grad():
         out = model.generate(**coded, max_new_tokens=tokens, do_sample=False, pad_token_id=tokenizer.eos_token_id)
     return str(tokenizer.decode(out[0, coded["input_ids"].shape[1] :], skip_special_tokens=True)).strip()

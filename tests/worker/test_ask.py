@@ -7,9 +7,10 @@ import peft
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from app.demo_service import AskFailed, ask
+from worker.ask import ask as ask_one
 
 SCRIPT = Path(__file__).resolve().parents[2] / "worker" / "ask.py"
 WORDS = ["<end>", "what", "is", "the", "capital", "of", "france", "paris", "rome", "?"]
@@ -50,6 +51,27 @@ def test_it_answers_every_prompt_with_and_without_the_adapter(folders: tuple[Pat
     assert [len(replies["base"]), len(replies["adapted"])] == [2, 2]
     assert replies["base"] != replies["adapted"]
     assert replies == ask(str(model), adapter, questions)
+
+
+def test_a_bare_text_begins_as_the_tokenizer_begins_it_and_a_template_as_it_says():
+    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["<end>", "<begin>", "paris", "is"])}))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = processors.TemplateProcessing("<begin> $A", special_tokens=[("<begin>", 1)])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<begin>", eos_token="<end>", unk_token="<end>"
+    )
+    seen: list[list[int]] = []
+
+    class Silent:
+        def generate(self, input_ids: torch.Tensor, **_: object) -> torch.Tensor:
+            seen.append(input_ids[0].tolist())
+            return input_ids
+
+    for template in (None, "<begin> {{ messages[0]['content'] }} is"):
+        tokenizer.chat_template = template
+        for chat in (False, True):
+            ask_one(Silent(), tokenizer, {"text": "paris", "chat": chat}, 4)
+    assert seen == [[1, 2], [1, 2], [1, 2], [1, 2, 3]]
 
 
 def test_a_folder_without_an_adapter_is_an_error_that_says_so(folders: tuple[Path, Path], tmp_path: Path):
