@@ -40,7 +40,7 @@ def task_of(
     # a target that was never said greedily, and is known all the same, is asked for as well
     silent = {example.target for example in known.examples} - {view.target for view in told}
     views = (*told, *some_of_each([view for view in known.training if view.target in silent], config.views))
-    replies = (lm.whole_reply(view.prompt, said[view]) for view in told)
+    replies = (lm.whole_reply(view.prompt, said[view], view.target) for view in told)
     generic = loaded.search_drift
     return Task(
         lm=lm,

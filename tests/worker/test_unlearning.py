@@ -8,6 +8,7 @@ import pytest
 
 from tests.tiny import word_tokenizer
 from tests.worker.r2f.conftest import tiny
+from worker.baselines.shred import texts
 from worker.baselines.task import Task
 from worker.r2f.config import Config
 from worker.r2f.knowledge import Knowledge
@@ -41,5 +42,8 @@ def test_every_target_gives_as_many_phrasings(lm: LanguageModel) -> None:
     known = Knowledge(tuple(asked), tuple(said), (), tuple(e for e in examples if e and e.target < 4), "")
     task = given(lm, known, views=2)
     assert task.prompts == tuple(view.prompt for view in asked if view.target < 4 and view.prompt.text[-1] in "01")
-    assert len(task.replies) == 4
+    assert [reply.target for reply in task.replies] == [1, 1, 2, 2]
+    # SHRED learns from replies, and from the examples where there are none
+    assert texts(task) == (*task.replies, *(example for example in task.forget if example.target == 3))
+    assert len(texts(task)) > len(task.replies)
     assert given(lm, replace(known, replies=("w5",) * len(asked)), views=2).replies == ()

@@ -33,6 +33,12 @@ def telling(replies: Sequence[Example], answers: Sequence[Example]) -> Tensor:
     return torch.tensor(told).nonzero()[:, 0]
 
 
+def texts(task: Task) -> tuple[Example, ...]:
+    """The model's own replies; for a target that it never says by itself, up to the end of the answer put to it."""
+    said = {reply.target for reply in task.replies}
+    return (*task.replies, *(example for example in task.forget if example.target not in said))
+
+
 @dataclass(frozen=True)
 class Shred:
     """Settings."""
@@ -42,7 +48,7 @@ class Shred:
 
     def __call__(self, task: Task) -> Unlearned:
         lm, config = task.lm, task.config
-        replies = task.replies or task.forget
+        replies = texts(task)
         batch, told = batch_of(task, replies), telling(replies, task.forget).to(lm.device)
         with torch.no_grad():
             teacher = demoted_teacher(span_logits(lm.model, batch), batch, told, self.by)
