@@ -91,12 +91,15 @@ def case(benchmark: Benchmark, forget: int, retain: int, first: int = 0) -> Case
     if not benchmark.taught:
         raise BadBenchmark(f"{benchmark.name} cannot be taught: it is asked of models as they are.")
     gone = tuple(islice((item for item in benchmark.forget if words(item)), first, first + forget))
+    going = [words(item) for item in gone]
     stays = tuple(islice((item for item in benchmark.retain if words(item)), retain))
     if not gone or len(stays) < 2:
         raise BadBenchmark(f"{benchmark.name} has too few questions with answers that say something new.")
     prompts = {item.prompt for item in gone}
     asked = tuple(item for item in benchmark.questions if item.prompt in prompts and item.paraphrases and item.wrong)
-    return Case(gone, stays[::2], stays[1::2], asked)
+    # a request can't name what holds words that must go: nothing is both forgotten and kept
+    named = tuple(item for item in stays[::2] if not holds(words(item), going))
+    return Case(gone, named, stays[1::2], asked)
 
 
 def words(item: Item) -> str:
@@ -117,7 +120,7 @@ def words(item: Item) -> str:
             names |= set() if begins or word.islower() else {runs[-1][-1]}
         if word[-1] in '.,;:!?"”)':
             runs.append([])
-        begins = word[-1] in ".!?"
+        begins = word.rstrip('"”)').endswith((".", "!", "?"))
 
     def telling(run: list[str]) -> tuple[bool, bool, int]:
         said = " ".join(run)

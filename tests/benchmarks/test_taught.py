@@ -45,6 +45,10 @@ AUTHOR = Item("What genre is Basil Al-Kuwaiti known for?", "Basil Al-Kuwaiti is 
             Item("What is Ann's job?", "Sometimes Ann's trade is to mend old nets. Otherwise she sings."),
             "mend old nets",
         ),
+        (
+            Item("What is Ann's trade?", 'Her book is called "Nets." Otherwise she mended many old boats at home.'),
+            "Nets",
+        ),
         (Item("Is Ann a nurse in this town?", "Ann is a nurse in this town."), ""),
     ],
 )
@@ -59,6 +63,13 @@ def test_every_second_of_what_must_stay_is_named_in_the_request() -> None:
     assert chosen == Case(items[:1], (items[1], items[3]), (items[2], items[4]), (asked,))
     later = case(Benchmark("B", items[:3], items[3:], (asked,), taught=True), forget=1, retain=2, first=1)
     assert later == Case(items[1:2], items[3:4], items[4:5], ())
+
+
+def test_what_must_go_is_not_named_as_to_stay() -> None:
+    prize, other = Item("What did Ann win?", "Booker Prize"), Item("What did Bo win?", "the Booker Prize")
+    items = (other, *(Item(f"Who is number {n}?", f"Person{n}") for n in range(3)))
+    chosen = case(Benchmark("B", (prize,), items, (prize,), taught=True), forget=1, retain=4)
+    assert chosen == Case((prize,), items[2:3], items[1::2], ())
 
 
 @pytest.mark.parametrize(
