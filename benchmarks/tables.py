@@ -55,7 +55,7 @@ class Spread:
 
     def __str__(self) -> str:
         around = f" ({self.limits[0]:.2g}–{self.limits[1]:.2g})" if self.limits else ""
-        return f"{self.mean:.3g}{around}"
+        return f"{round(self.mean, 12):.3g}{around}"  # differences of shares add up to 0 but for the last bits
 
 
 def spread(rows: Sequence[Mapping[str, object]], column: str) -> Spread | None:
