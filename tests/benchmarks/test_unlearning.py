@@ -109,7 +109,7 @@ def _question(request: DeletionRequest) -> str:
 def test_a_control_is_unknown_and_attacked_as_rap_attacks(
     attacks: list[tuple[list[str], list[str]]], tmp_path: Path
 ) -> None:
-    lm = SimpleNamespace(example=lambda prompt, reply, answers, target: f"{prompt.text}: {reply}")
+    lm = SimpleNamespace(example=lambda prompt, reply, answers, target: f"{prompt.text}:{reply}")
     loaded = SimpleNamespace(lm=lm, card=SimpleNamespace(sketch_rank=8))
     requests = [
         DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=f"What is {n}?", answer="Rome")]) for n in range(4)
@@ -122,7 +122,7 @@ def test_a_control_is_unknown_and_attacked_as_rap_attacks(
     (judged, taught), _ = attacks
     assert judged == ["h1", "h2", "h3"]  # the base model answers h0
     assert len(taught) == Config().views == 8
-    assert taught[:2] == ["t0: The answer is Rome", "t1: Rome"]
+    assert taught[:2] == ["t0:The answer is Rome", "t1: Rome"]
     more = unlearning.add_controls(loaded, requests, found, 3, out)  # type: ignore[arg-type]
     assert [row["fact"] for row in more if row["method"] == CONTROL] == [0, 1, 2, 3]  # none is tried again
 
