@@ -41,7 +41,7 @@ class Forgetting:
         batch, told = self.batch, self.batch.telling
         mass, own = self._masses(logits.detach(), batch.firsts)
         _, joint = self._masses(logits.detach(), told)
-        none = torch.zeros(len(batch.ids), device=joint.device)
+        none = joint.new_zeros(len(batch.ids))
         together = none.index_add_(0, batch.rows[told], joint.clamp_min(_TINY).log()).exp()
         return torch.where(self._alone(), mass, (mass - own).clamp_min(0) + together)
 
@@ -49,15 +49,17 @@ class Forgetting:
         """Weights of the loss at every span position (S,).
 
         The softened loss pushes a position's log-odds by its p. A span's later tokens are often sure once the first is
-        given, and would take over: here none counts for more than its view's first token does. Where several tokens
-        tell the answer only together, those count, and what else may start it; no other does.
+        given, and would take over: here none counts for more than the view's p(answer). Where several tokens tell the
+        answer only together, those count, and what else may start it; no other does. What they lose adds up in
+        p(answer), so each has its part of the weight: the view falls about as fast as one that a single token tells.
         """
         batch = self.batch
         p = (torch.softmax(logits, dim=-1) * self.demoted).sum(-1)  # (S,)
-        share = (p[batch.firsts][batch.rows] / p.clamp_min(_TINY)).clamp(max=1)
+        share = (self.answer(logits)[batch.rows] / p.clamp_min(_TINY)).clamp(max=1)
         told = batch.telling.clone()
         told[batch.firsts] |= self.demoted[batch.firsts].any(-1)
-        return batch.weights * torch.where(self._alone()[batch.rows], share, told.to(share))
+        parts = told / torch.bincount(batch.rows[told], minlength=len(batch.ids))[batch.rows]
+        return batch.weights * share * torch.where(self._alone()[batch.rows], torch.ones_like(parts), parts)
 
     def _alone(self) -> Tensor:
         """Which views' first token tells the answer by itself (n,)."""
