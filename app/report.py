@@ -228,7 +228,9 @@ class Evidence(Record):
     reversed_views: list[ViewEvidence]
     neighbours: list[ViewEvidence]
     generic: list[ViewEvidence]
-    not_known: str | None = Field(default=None, description="Why the fact counts as not known, when it does.")
+    not_known: str | None = Field(
+        default=None, description="Why the fact, or a target, counts as not known, when it does."
+    )
 
 
 class Report(Record):

@@ -50,7 +50,7 @@ def replies(evidence: Evidence) -> Table:
         ("neighbours: must stay", evidence.neighbours, ("[green]kept", "[red]lost", "[dim]not known")),
     ):
         _section(table, title, views, marks)
-    if evidence.not_known:
+    if evidence.not_known and not evidence.held_out_views:
         _section(table, "asked, and answered without it", evidence.training_views, ("", "", "[dim]not known"))
     _generic(table, evidence.generic[:GENERIC_ROWS])
     return table

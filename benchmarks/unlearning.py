@@ -168,7 +168,7 @@ def _taught(loaded: Loaded, request: DeletionRequest) -> float | None:
     if len(views) < request.thresholds.held_out_views:
         return None
     chosen = some_of_each(known.training, pipeline.config_of(request, loaded).views)
-    made = (loaded.lm.example(view.prompt, template(view), view.answers, view.target) for view in chosen)
+    made = (loaded.lm.example(view.prompt, template(loaded.lm, view), view.answers, view.target) for view in chosen)
     return attacked(loaded, views, {}, [example for example in made if example])
 
 

@@ -64,7 +64,11 @@ def facts(targets: Sequence[Told]) -> list[Fact]:
             found[target.text] = Fact(target.text, (*known.answers, *target.spans))
     return [
         *found.values(),
-        *(Fact(one.prompt, (one.answer, *one.aliases)) for one in targets if isinstance(one, PromptTarget)),
+        *(
+            Fact(one.prompt, (one.answer, *one.aliases), tuple(one.paraphrases))
+            for one in targets
+            if isinstance(one, PromptTarget)
+        ),
     ]
 
 

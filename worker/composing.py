@@ -18,6 +18,7 @@ from worker.r2f.composition import compose
 from worker.r2f.config import Config
 from worker.r2f.drift import Drift
 from worker.r2f.evaluate import NEIGHBOUR_TOKENS, VIEW_TOKENS, same_start
+from worker.r2f.knowledge import rooms
 from worker.r2f.language import LanguageModel
 from worker.r2f.lowrank import LowRank
 from worker.r2f.neighbours import OWN
@@ -115,7 +116,7 @@ def _judged(loaded: Loaded, part: Part, drift: Drift) -> Judged:
     near = [neighbour for neighbour in part.evidence.neighbours if neighbour.known] if part.evidence else []
     said = loaded.lm.replies(
         [Prompt(each.prompt, Form(each.form)) for each in (*views, *near)],
-        [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(near),
+        [*rooms(loaded.lm, [view.answers for view in views], VIEW_TOKENS), *[NEIGHBOUR_TOKENS] * len(near)],
         guesses=[each.reply_after for each in (*views, *near)],  # most say what they said with one adapter
     )
     gone = [(view, not holds(reply, view.answers)) for view, reply in zip(views, said, strict=False)]

@@ -31,7 +31,7 @@ from worker.r2f.examples import Example
 from worker.r2f.finetuning import DivergedError
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.gradients import drawn_factors
-from worker.r2f.knowledge import Knowledge, probe
+from worker.r2f.knowledge import Knowledge, probe, rooms
 from worker.r2f.language import PromptTooLongError
 from worker.r2f.linearise import FirstOrder, Linearise, NonFiniteGradientError
 from worker.r2f.losses import unlearning_loss
@@ -177,11 +177,18 @@ def propose_views(
 
 def protect(targets: Sequence[Told], kept: Sequence[Retain], loaded: Loaded, config: Config) -> Protection:
     """Neighbours to judge, and the model's curvature with the other neighbours in it."""
+    facts = asking.facts(targets)
+    forgotten = [answer for fact in facts for answer in fact.answers]
     retain = [Neighbour(Prompt(each.prompt), (each.answer,) if each.answer else (), OWN) for each in kept]
-    near = neighbours.propose(asking.facts(targets), retain, loaded.embedder, config)
-    prompts = [neighbour.prompt for neighbour in near.curvature]
-    replies = loaded.lm.replies(prompts, config.neighbour_tokens)
-    pairs = (loaded.lm.whole_reply(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True))
+    near = neighbours.propose(facts, retain, loaded.embedder, config)
+    said = loaded.lm.replies([neighbour.prompt for neighbour in near.curvature], config.neighbour_tokens)
+    stay = [
+        (neighbour.prompt, reply)
+        for neighbour, reply in zip(near.curvature, said, strict=True)
+        if neighbours.may_stay(neighbour, reply, forgotten)
+    ]
+    prompts = [prompt for prompt, _ in stay]
+    pairs = (loaded.lm.whole_reply(prompt, reply) for prompt, reply in stay)
     examples = [example for example in pairs if example]
     if not examples:
         return Protection(near.held_out, loaded.curvature, (), ())
@@ -208,7 +215,8 @@ def leaking(loaded: Loaded, known: Knowledge, config: Config, checkpoint: Checkp
         checkpoint(Stage.UNLEARNING, 0.9)
         # the views whose reply held the answer: the others had nothing to leak
         asked = [view for view, reply in zip(known.training, known.replies, strict=True) if holds(reply, view.answers)]
-        replies = loaded.lm.replies([view.prompt for view in asked], config.reply_tokens)
+        room = rooms(loaded.lm, [view.answers for view in asked], config.reply_tokens)
+        replies = loaded.lm.replies([view.prompt for view in asked], room)
         found = (
             loaded.lm.example(view.prompt, reply, view.answers, view.target)
             for view, reply in zip(asked, replies, strict=True)

@@ -51,7 +51,12 @@ def not_known(loaded: Loaded, config: Config, known: Knowledge, costs: Costs) ->
     )
     asked = [_view(view, Reply(text, False), None) for view, text in zip(known.training, known.replies, strict=True)]
     evidence = r.Evidence(
-        training_views=asked, held_out_views=[], reversed_views=[], neighbours=[], generic=[], not_known=known.reason
+        training_views=asked,
+        held_out_views=[],
+        reversed_views=[],
+        neighbours=[],
+        generic=[],
+        not_known="; ".join(known.unknown),
     )
     return r.Report(figures=figures, evidence=evidence)
 
@@ -275,4 +280,5 @@ def _evidence(known: Knowledge, exam: Exam, after: Replies) -> r.Evidence:
             )
             for prompt, before, now in zip(exam.generic, exam.base.generic, after.generic, strict=True)
         ],
+        not_known="; ".join(known.unknown) or None,
     )

@@ -60,7 +60,8 @@ def as_file(deletion: Deletion, report: Report) -> HTMLResponse:
 
 
 def _parts(evidence: Evidence) -> list[Part]:
-    asked = "Asked, and answered without it" if evidence.not_known else "Phrasings that it was trained on"
+    trained = not evidence.not_known or evidence.held_out_views  # some targets may not be known beside others
+    asked = "Phrasings that it was trained on" if trained else "Asked, and answered without it"
     return [
         Part("Held-out phrasings: must go", evidence.held_out_views, _must_go),
         Part("Reversed: never trained on", evidence.reversed_views, _must_go),

@@ -19,7 +19,7 @@ from worker.errors import NoStep
 from worker.r2f.config import Config
 from worker.r2f.examples import Example
 from worker.r2f.knowledge import Knowledge
-from worker.r2f.text import Form, Prompt
+from worker.r2f.text import Form, Prompt, continued
 from worker.r2f.views import View
 
 MODEL = "smollm2-135m-instruct"
@@ -109,7 +109,10 @@ def _question(request: DeletionRequest) -> str:
 def test_a_control_is_unknown_and_attacked_as_rap_attacks(
     attacks: list[tuple[list[str], list[str]]], tmp_path: Path
 ) -> None:
-    lm = SimpleNamespace(example=lambda prompt, reply, answers, target: f"{prompt.text}:{reply}")
+    lm = SimpleNamespace(
+        example=lambda prompt, reply, answers, target: f"{prompt.text}:{reply}",
+        continued=continued,
+    )
     loaded = SimpleNamespace(lm=lm, card=SimpleNamespace(sketch_rank=8))
     requests = [
         DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=f"What is {n}?", answer="Rome")]) for n in range(4)

@@ -14,7 +14,6 @@ from worker.r2f.examples import Batch
 from worker.r2f.finetuning import Training, train
 from worker.r2f.forward import span_logits
 from worker.r2f.language import LanguageModel
-from worker.r2f.text import continued
 
 
 def flat_loss(template: Tensor, forget: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ class Flat:
 
     def __call__(self, task: Task) -> Unlearned:
         lm = task.lm
-        said = [lm.whole_reply(prompt, continued(prompt, self.template)) for prompt in task.prompts]
+        said = [lm.whole_reply(prompt, lm.continued(prompt, self.template)) for prompt in task.prompts]
         template = batch_of(task, [example for example in said if example])
         forget = batch_of(task, task.forget)
 

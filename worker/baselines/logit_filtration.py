@@ -48,12 +48,12 @@ class LogitFiltration:
 
     def __call__(self, task: Task) -> Intervention:
         lm, views = task.lm, Forgetting.of(task.lm, task.forget)
-        first = views.batch.firsts
+        told = views.batch.telling
         with torch.no_grad():
             # log-probabilities: logits less a constant a row, which a filter must not see
-            forgotten = span_logits(lm.model, views.batch)[first].log_softmax(-1)
+            forgotten = span_logits(lm.model, views.batch)[told].log_softmax(-1)
         kept = torch.cat([chunk.reference for chunk in kept_chunks(task)])
-        made = filter_of(forgotten, kept, views.demoted[first].any(0), self.strength)
+        made = filter_of(forgotten, kept, views.demoted[told].any(0), self.strength)
         head: nn.Module = lm.model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
         @contextmanager

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+FALL = 15.0
+
 
 @dataclass(frozen=True)
 class Config:
@@ -20,7 +22,7 @@ class Config:
     neighbour_weight: float = 16.0  # of the neighbours' curvature, beside the generic one's 1
     neighbour_rank: int = 128  # low-rank part of the neighbours' curvature
     max_rounds: int = 8
-    factor: float = 15.0  # how far one round takes p(answer) down
+    factor: float = FALL  # how far one round takes p(answer) down
     depth: float = 1e-4  # p(answer) at which a view counts as forgotten while searching
     kl_budget: float = 0.02  # mean KL on drift prompts that the path may not exceed, nats
     neighbour_tokens: int = 16  # of a neighbour's reply in the curvature

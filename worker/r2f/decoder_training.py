@@ -23,7 +23,7 @@ from worker.r2f.gradients import Sketch, aligned_sketch, random_factors, visitin
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import Loss, cross_entropy
 from worker.r2f.sites import Site
-from worker.r2f.text import Form, Prompt, continued
+from worker.r2f.text import Form, Prompt
 
 TEMPLATE = "The answer is {a}"
 CONSTANT = 1e-3  # standard deviation below which a feature of a direction never differed
@@ -83,7 +83,7 @@ def examples_of(lm: LanguageModel, relation: Relation, fact: BankFact, views: in
         plain = pattern.form == "completion"
         prompt = Prompt(pattern.filled(fact.subject), Form.PLAIN if plain else Form.CHAT)
         answer = fact.answers[0]
-        example = lm.example(prompt, continued(prompt, answer) if plain else TEMPLATE.format(a=answer), [answer])
+        example = lm.example(prompt, lm.continued(prompt, answer if plain else TEMPLATE.format(a=answer)), [answer])
         found += [example] if example else []
     return found
 

@@ -6,9 +6,9 @@ from itertools import islice
 
 from worker.r2f.drift import Drift, DriftBatch, Generic
 from worker.r2f.forgetting import Forgetting
-from worker.r2f.knowledge import Knowledge
+from worker.r2f.knowledge import Knowledge, rooms
 from worker.r2f.language import LanguageModel
-from worker.r2f.neighbours import OWN, Neighbour
+from worker.r2f.neighbours import OWN, Neighbour, may_stay
 from worker.r2f.telling import told_by
 from worker.r2f.text import Prompt, holds, normalised
 from worker.r2f.views import View
@@ -48,7 +48,7 @@ class Exam:
     drift: DriftBatch
 
 
-VIEW_TOKENS = 64  # new tokens in which an answer counts as given (EVALUATION: 64)
+VIEW_TOKENS = 64  # new tokens in which an answer counts as given (EVALUATION: 64), more for a long one
 NEIGHBOUR_TOKENS = 24
 SCARCE = 3  # known neighbours from which on the others are not judged
 GENERIC_REPLIES = 6  # prompts whose replies are shown; drift is measured on all
@@ -74,11 +74,12 @@ def set_exam(
     said = iter(
         lm.replies(
             [view.prompt for view in views] + [neighbour.prompt for neighbour in candidates],
-            [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * len(candidates),
+            [*_rooms(lm, views), *[NEIGHBOUR_TOKENS] * len(candidates)],
         )
     )
     front, back, around = (list(islice(said, len(part))) for part in (held_out, backward, candidates))
-    neighbours, near = judged_neighbours(candidates, around, most)
+    forgotten = sorted({answer for view in known.training for answer in view.answers})
+    neighbours, near = judged_neighbours(candidates, around, most, forgotten)
     answers = _answered(lm, known, front)
     base = Replies(
         _judged_views(held_out, front),
@@ -111,12 +112,12 @@ def _answered(lm: LanguageModel, known: Knowledge, replies: Sequence[str]) -> Fo
 
 
 def judged_neighbours(
-    candidates: Sequence[Neighbour], said: Sequence[str], most: int
+    candidates: Sequence[Neighbour], said: Sequence[str], most: int, forgotten: Sequence[str] = ()
 ) -> tuple[tuple[Neighbour, ...], tuple[Reply, ...]]:
     """The neighbours to judge and the base model's replies to them, in the order of the candidates.
 
     All of the request; of the banks' those whose answer the base model gives; and where it gives hardly any, those
-    whose reply has only to stay what it is, invented or not.
+    whose reply has only to stay what it is, invented or not, unless it is what must go.
     """
     pairs = [
         (neighbour, Reply(text, not neighbour.answers or holds(text, neighbour.answers)))
@@ -125,7 +126,8 @@ def judged_neighbours(
     own = [pair for pair in pairs if pair[0].source == OWN]
     banks = [pair for pair in pairs if pair[0].source != OWN and pair[1].hit]
     known = [pair for pair in banks if pair[0].answers]
-    chosen = own + (known if len(known) >= SCARCE else banks)[:most]
+    free = [pair for pair in banks if pair[0].answers or may_stay(pair[0], pair[1].text, forgotten)]
+    chosen = own + (known if len(known) >= SCARCE else free)[:most]
     return tuple(neighbour for neighbour, _ in chosen), tuple(reply for _, reply in chosen)
 
 
@@ -141,7 +143,7 @@ def sit_exam(lm: LanguageModel, exam: Exam, guesses: Sequence[str] | None = None
     said = iter(
         lm.replies(
             [*(view.prompt for view in views), *near, *exam.generic],
-            [VIEW_TOKENS] * len(views) + [NEIGHBOUR_TOKENS] * (len(near) + len(exam.generic)),
+            [*_rooms(lm, views), *[NEIGHBOUR_TOKENS] * (len(near) + len(exam.generic))],
             # all but the views most often get the base model's own reply again
             guesses=[*drafts, *kept, *exam.base.generic],
         )
@@ -160,6 +162,10 @@ def sit_exam(lm: LanguageModel, exam: Exam, guesses: Sequence[str] | None = None
         tuple(exam.views.measure(lm).tolist()) if exam.views else (),
         exam.drift.measure(lm),
     )
+
+
+def _rooms(lm: LanguageModel, views: Sequence[View]) -> list[int]:
+    return rooms(lm, [view.answers for view in views], VIEW_TOKENS)
 
 
 def _judged_views(views: Sequence[View], texts: Sequence[str]) -> tuple[Reply, ...]:

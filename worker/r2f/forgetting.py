@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.r2f.config import FALL
 from worker.r2f.examples import Batch, Example, collate, demoted_mask
 from worker.r2f.forward import span_logits
 from worker.r2f.language import LanguageModel
 from worker.r2f.losses import Loss, softened
 
 _TINY = 1e-30
+_SURE = 1 - 1e-9  # a probability above it has no log-odds to speak of
 AT_ONCE = 2048  # tokens of one pass, padding included; a backward pass keeps about 1.4 MB for each (SmolLM2-135M)
 
 
@@ -36,40 +38,37 @@ class Forgetting:
     def answer(self, logits: Tensor) -> Tensor:
         """p(answer) of every view (n,): the mass on the tokens that may start the answer where its span begins.
 
-        Where several tokens tell it only together, their joint probability, and the mass on what else may start it.
+        Where several tokens tell it only together, their joint probability.
         """
         batch, told = self.batch, self.batch.telling
-        mass, own = self._masses(logits.detach(), batch.firsts)
-        _, joint = self._masses(logits.detach(), told)
-        none = joint.new_zeros(len(batch.ids))
-        together = none.index_add_(0, batch.rows[told], joint.clamp_min(_TINY).log()).exp()
-        return torch.where(self._alone(), mass, (mass - own).clamp_min(0) + together)
+        starts = self._mass(logits.detach(), batch.firsts).sum(-1)
+        own = self._mass(logits.detach(), told).gather(-1, batch.tokens[told][:, None]).squeeze(-1)
+        joint = own.new_zeros(len(batch.ids)).index_add_(0, batch.rows[told], own.clamp_min(_TINY).log()).exp()
+        return torch.where(self._alone(), starts, joint)
 
     def even(self, logits: Tensor) -> Tensor:
         """Weights of the loss at every span position (S,).
 
         The softened loss pushes a position's log-odds by its p. A span's later tokens are often sure once the first is
         given, and would take over: here none counts for more than the view's p(answer). Where several tokens tell the
-        answer only together, those count, and what else may start it; no other does. What they lose adds up in
-        p(answer), so each has its part of the weight: the view falls about as fast as one that a single token tells.
+        answer only together, no other counts, and each has a part of the weight, so that a round takes the view about
+        as far down as one that a single token tells.
         """
-        batch = self.batch
-        p = (torch.softmax(logits, dim=-1) * self.demoted).sum(-1)  # (S,)
-        share = (self.answer(logits)[batch.rows] / p.clamp_min(_TINY)).clamp(max=1)
-        told = batch.telling.clone()
-        told[batch.firsts] |= self.demoted[batch.firsts].any(-1)
-        parts = told / torch.bincount(batch.rows[told], minlength=len(batch.ids))[batch.rows]
-        return batch.weights * share * torch.where(self._alone()[batch.rows], torch.ones_like(parts), parts)
+        batch, answer = self.batch, self.answer(logits)
+        p = self._mass(logits, slice(None)).sum(-1)  # (S,)
+        share = (answer[batch.rows] / p.clamp_min(_TINY)).clamp(max=1)
+        tokens = torch.bincount(batch.rows[batch.telling], minlength=len(batch.ids))
+        parts = torch.where(self._alone()[batch.rows], 1, part(answer, tokens)[batch.rows] * batch.telling)
+        return batch.weights * share * parts
 
     def _alone(self) -> Tensor:
         """Which views' first token tells the answer by itself (n,)."""
         batch = self.batch
         return batch.telling[batch.firsts] & (torch.bincount(batch.rows[batch.telling]) == 1)
 
-    def _masses(self, logits: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
-        """At some span positions, the mass on all that is demoted, and on the view's own token as far as it is."""
-        p = torch.softmax(logits[spans], dim=-1) * self.demoted[spans]
-        return p.sum(-1), p.gather(-1, self.batch.tokens[spans][:, None]).squeeze(-1)
+    def _mass(self, logits: Tensor, spans: Tensor | slice) -> Tensor:
+        """At some span positions, the probability of each token that is demoted there (· × V)."""
+        return torch.softmax(logits[spans], dim=-1) * self.demoted[spans]
 
     def parts(self) -> Iterator["Forgetting"]:
         """The views in order, as many at a time as one pass takes, one at least."""
@@ -125,6 +124,22 @@ class Forgetting:
     def _of(self, rows: Tensor) -> "Forgetting":
         """Some of the views, in order."""
         return Forgetting(self.batch.only(rows), self.demoted[self.batch.spans(rows)])
+
+
+def part(p: Tensor, tokens: Tensor) -> Tensor:
+    """What each of several tokens, alike in probability, must lose for their product to fall by ``FALL`` (n,).
+
+    In log-odds, as a share of what a single token of the product's probability must lose: 1 for one token, and never
+    less than the share of one.
+
+    Args:
+        p: the products (n,).
+        tokens: how many tokens each is made of (n,).
+    """
+    before = p.double().clamp(_TINY, _SURE)
+    after, root = before / FALL, 1 / tokens
+    lost = torch.logit(before**root) - torch.logit(after**root)
+    return (lost / (torch.logit(before) - torch.logit(after))).to(p.dtype)
 
 
 def backpropagate(lm: LanguageModel, examples: Sequence[Example], loss: Loss) -> None:

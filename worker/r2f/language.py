@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, takewhile
 
@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from worker.r2f.examples import Example, collate
 from worker.r2f.forward import shared_cache, span_logits
 from worker.r2f.sites import Site, find_sites
-from worker.r2f.text import Form, Prompt, find_answer, not_telling
+from worker.r2f.text import Form, Prompt, continued, find_answer, not_telling
 
 SHARED = 16  # tokens that prompts have in common from which on these are worth a pass of their own
 _WHOLE = ContextVar("whole", default=False)
@@ -147,6 +147,10 @@ class LanguageModel:
             heads = [self.encode(self.render(prompt)) for prompt in prompts]
             said = self._generate(heads, [tokens] * len(heads), batch, sample=True)
         return [self._text(ids) for ids in said]
+
+    def continued(self, prompt: Prompt, text: str) -> str:
+        """A text put into the model's mouth; without a chat template it goes on from the question itself."""
+        return continued(prompt if self.tokenizer.chat_template else replace(prompt, form=Form.PLAIN), text)
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()

@@ -53,18 +53,23 @@ def propose(facts: Sequence[Fact], retain: Sequence[Neighbour], embedder: Embedd
     banks do not know the relation, the prompt with its subject swapped, facts of the relation most like it and those
     nearest in meaning.
     """
-    forgotten = [answer for fact in facts for answer in fact.answers]
     sides: list[tuple[Neighbour, ...]] = []
     protected: set[tuple[str, str] | None] = set()
     retained = {about for each in retain if (about := _about(each))}
     for side, group in enumerate(_GROUPS):
         found = _in_turn([_of_fact(fact, side, group, Random(config.seed), embedder) for fact in facts])
         # a fact may come from two sources, or two targets, in two wordings: what is protected is not judged
-        fresh = (neighbour for neighbour in _clean(found, forgotten) if neighbour.fact not in protected)
+        fresh = (neighbour for neighbour in _clean(found, facts) if neighbour.fact not in protected)
         most = config.neighbours * (CANDIDATES if group == "judge" else 1)
         sides.append(_once([*retain, *fresh])[: len(retain) + most])
         protected = {neighbour.fact for neighbour in sides[0]} - {None} | retained
     return Neighbours(*sides)
+
+
+def may_stay(neighbour: Neighbour, reply: str, forgotten: Sequence[str]) -> bool:
+    """Whether the model's reply is one to protect: the banks' neighbours must not be answered, rightly or not, by what
+    must go. What the request retains is its own affair."""
+    return neighbour.source == OWN or not holds(reply, forgotten)
 
 
 def _about(neighbour: Neighbour) -> tuple[str, str] | None:
@@ -144,10 +149,13 @@ def _filled(pattern: Pattern, relation: Relation, fact: BankFact, source: str) -
     return Neighbour(Prompt(pattern.filled(fact.subject), form), fact.answers, source, about)
 
 
-def _clean(pool: Iterable[Neighbour], forgotten: Sequence[str]) -> Iterator[Neighbour]:
-    """Those that neither name what must go nor are answered by it."""
+def _clean(pool: Iterable[Neighbour], facts: Sequence[Fact]) -> Iterator[Neighbour]:
+    """Those that neither name what must go nor are answered by it, nor ask for it in a target's own words."""
+    forgotten = [answer for fact in facts for answer in fact.answers]
+    asked = {normalised(text) for fact in facts for text in (fact.prompt, *fact.paraphrases)}
     for neighbour in pool:
-        if not any(holds(text, forgotten) for text in (neighbour.prompt.text, *neighbour.answers)):
+        named = any(holds(text, forgotten) for text in (neighbour.prompt.text, *neighbour.answers))
+        if not named and normalised(neighbour.prompt.text) not in asked:
             yield neighbour
 
 

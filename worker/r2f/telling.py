@@ -70,11 +70,14 @@ def telling(chances: Tensor) -> tuple[int, ...]:
 
 
 def marked(example: Example, told: tuple[int, ...]) -> Example:
-    """The example with its telling tokens; a first token that is none of them is not demoted."""
-    if 0 in told:
+    """The example with its telling tokens.
+
+    Where the first alone does not tell, nothing else that may start the answer does: nothing else is demoted there.
+    """
+    if told == (0,):
         return replace(example, telling=told)
-    others = tuple(token for token in example.demoted[0] if token != example.tokens[0])
-    return replace(example, telling=told, demoted=(others, *example.demoted[1:]))
+    first = example.tokens[:1] if 0 in told else ()
+    return replace(example, telling=told, demoted=(first, *example.demoted[1:]))
 
 
 def told_by(example: Example, like: Sequence[Example]) -> Example:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.tiny import llama, teach, word_tokenizer
-from worker.r2f.config import Config
+from worker.r2f.config import FALL, Config
 from worker.r2f.examples import Example, collate, demoted_mask
-from worker.r2f.forgetting import Forgetting
+from worker.r2f.forgetting import Forgetting, part
 from worker.r2f.forward import span_logits
-from worker.r2f.knowledge import probe
+from worker.r2f.knowledge import LEAD, probe, rooms
 from worker.r2f.language import LanguageModel
 from worker.r2f.telling import chance, marked, telling, told_by
 from worker.r2f.text import Form, Prompt
@@ -107,20 +107,21 @@ def test_knowledge_marks_every_spelling_once(lm: LanguageModel, monkeypatch: pyt
     assert told != {(0,)}
 
 
-def test_p_answer_is_that_of_the_telling_tokens_and_of_what_else_may_start_it() -> None:
+def test_p_answer_is_that_of_the_telling_tokens() -> None:
     example = Example((3, 4, 5, 6), (0, 1, 2), (4, 5, 6), ((4, 7), (5,), (6,)))
     rows = [marked(example, told) for told in ((0, 2), (0,), (1, 2))]
     views = Forgetting(collate(rows, 0), demoted_mask(rows, 8))
     logits = torch.randn(9, 8, generator=torch.Generator().manual_seed(0))
     p = logits.softmax(-1)
-    wanted = [p[0, 4] * p[2, 6] + p[0, 7], p[3, 4] + p[3, 7], p[7, 5] * p[8, 6] + p[6, 7]]
+    wanted = [p[0, 4] * p[2, 6], p[3, 4] + p[3, 7], p[7, 5] * p[8, 6]]
     torch.testing.assert_close(views.answer(logits), torch.stack(wanted))
     weights = views.even(logits) / views.batch.weights
     mass = (p * views.demoted).sum(-1)
-    shares = (torch.stack(wanted).repeat_interleave(3) / mass).clamp(max=1)
-    parts = torch.tensor([1 / 2, 0, 1 / 2, 1, 1, 1, 1 / 3, 1 / 3, 1 / 3])
+    shares = (torch.stack(wanted).repeat_interleave(3) / mass.clamp_min(1e-30)).clamp(max=1)
+    first, _, last = part(torch.stack(wanted), torch.tensor([2, 1, 2])).tolist()
+    parts = torch.tensor([first, 0, first, 1, 1, 1, 0, last, last])
     torch.testing.assert_close(weights, shares * parts)
-    assert rows[2].demoted[0] == (7,)  # its own first token is form, and is let be
+    assert [row.demoted[0] for row in rows] == [(4,), (4, 7), ()]  # a common start is let be, however it is spelled
     only = views._of(torch.tensor([1]))
     torch.testing.assert_close(only.answer(logits[3:6]), torch.stack(wanted[1:2]))
     alone = marked(Example((3, 4, 5), (0, 1), (4, 5), ((4,), (5,))), (1,))
@@ -130,6 +131,50 @@ def test_p_answer_is_that_of_the_telling_tokens_and_of_what_else_may_start_it() 
     assert plain.backward(graph).isfinite()
     assert graph.grad[0].abs().max() == 0
     assert graph.grad[1, 5] > 0
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 12])
+@pytest.mark.parametrize("p", [1 - 1e-7, 0.9, 0.01])
+def test_several_tokens_fall_together_as_far_as_one(tokens: int, p: float) -> None:
+    product, one = torch.tensor([p], dtype=torch.float64), torch.tensor([1])
+    share = part(product, torch.tensor([tokens]))
+    assert part(product, one) == 1
+    assert 1 / tokens <= float(share) <= 1
+    lost = torch.logit(product) - torch.logit(product / FALL)  # by one token that tells it alone
+    each = torch.sigmoid(torch.logit(product ** (1 / tokens)) - share * lost)
+    torch.testing.assert_close(each**tokens, product / FALL)
+
+
+def test_a_spelling_that_could_not_be_asked_for_is_told_like_the_others(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = NUMBERS["Anna Keller"]
+    short = number.removeprefix("9 ")
+    views = [View(0, Prompt(ASKED.format(name), Form.PLAIN), (number, short), "given", "request") for name in NUMBERS]
+    monkeypatch.setattr(LanguageModel, "replies", lambda self, prompts, tokens: [number, short])
+    monkeypatch.setattr(
+        "worker.r2f.knowledge.chance", lambda lm, example, *rest: _chance_of(example, len(number.split()))
+    )
+    known = probe(lm, Views(tuple(views[:2]), (), ()), Config(reply_tokens=12), lambda share: None)
+    assert [example.telling for example in known.examples] == [(0, 1), tuple(range(len(short.split())))]
+
+
+def _chance_of(example: Example, tokens: int) -> torch.Tensor | None:
+    """Nobody can be told from one of two prompts, and so nothing of the spelling that is given there."""
+    return torch.tensor([0.3, 0.1] + [1.0] * (tokens - 2)) if len(example.tokens) == tokens else None
+
+
+def test_a_long_answer_has_room_to_be_given(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = " ".join("0123456789" * 4)
+    view = View(0, Prompt("the phone number", Form.PLAIN), (answer,), "given", "request")
+
+    def recited(self: LanguageModel, prompts: list[Prompt], tokens: list[int]) -> list[str]:
+        return [" ".join(answer.split()[:room]) for room in tokens]
+
+    monkeypatch.setattr(LanguageModel, "replies", recited)
+    assert probe(lm, Views((view,), (), ()), Config(reply_tokens=12), lambda share: None).examples
+    assert rooms(lm, [(answer,), ("0", "1")], 12) == [40 + LEAD, 1 + LEAD]
+    assert rooms(lm, [("0",)], 64) == [64]
 
 
 def test_other_spellings_are_told_by_like_tokens() -> None:

@@ -30,3 +30,5 @@ def test_replies_that_only_have_to_stay_count_where_hardly_anything_is_known() -
     chosen, replies = judged_neighbours([*swapped, *known], ["a", "b", "yes", "yes", "no"], 8)
     assert chosen == (*swapped, *known[:2])
     assert [reply.text for reply in replies] == ["a", "b", "yes", "yes"]
+    free, _ = judged_neighbours([*swapped, *known], ["a", "b", "yes", "yes", "no"], 8, ["a"])
+    assert free == (swapped[1], *known[:2])  # the other is answered by what must go

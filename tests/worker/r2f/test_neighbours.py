@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from worker.r2f.config import Config
-from worker.r2f.neighbours import CANDIDATES, OWN, Neighbour, propose
+from worker.r2f.neighbours import CANDIDATES, OWN, Neighbour, may_stay, propose
 from worker.r2f.text import Prompt
 from worker.r2f.views import Fact
 
@@ -27,6 +27,31 @@ def test_all_that_a_request_retains_is_protected_and_judged():
     for side, most in ((near.curvature, CONFIG.neighbours), (near.held_out, CANDIDATES * CONFIG.neighbours)):
         assert list(side[:3]) == retain
         assert len(side) == 3 + most
+
+
+def test_what_a_target_asks_is_no_neighbour_of_another():
+    animals = [
+        Fact(f"What is the national animal of {place}?", (animal,))
+        for place, animal in (("France", "a"), ("Peru", "b"))
+    ]
+    near = propose(animals, [], alike, Config(neighbours=200))
+    asked = {neighbour.prompt.text for neighbour in (*near.curvature, *near.held_out)}
+    assert any("national animal" in prompt for prompt in asked)
+    assert asked.isdisjoint(fact.prompt for fact in animals)
+    worded = Fact(animals[0].prompt, ("a",), paraphrases=("What is the national animal of Peru?",))
+    assert worded.paraphrases[0] in {
+        n.prompt.text for n in propose(animals[:1], [], alike, Config(neighbours=200)).curvature
+    }
+    assert worded.paraphrases[0] not in {
+        n.prompt.text for n in propose([worded], [], alike, Config(neighbours=200)).curvature
+    }
+
+
+def test_a_reply_that_gives_what_must_go_is_not_protected_unless_the_request_retains_it():
+    bank, asked = (Neighbour(Prompt("Where is the Louvre?"), (), source) for source in ("swap", OWN))
+    assert not may_stay(bank, "It is in Paris.", ["Paris"])
+    assert may_stay(bank, "It is in France.", ["Paris"])
+    assert may_stay(asked, "It is in Paris.", ["Paris"])
 
 
 CAPITALS = [
