@@ -32,8 +32,8 @@ def chance(
 ) -> Tensor | None:
     """The mean probability of every token of an example's span (T,) where it is about somebody else.
 
-    None where nobody can be told from the prompt, no other name fits and leaves the answer spelled as it is, or the
-    answer hardly hangs on the name: then it was not the one whose answer this is.
+    All of it is sure (1) where the answer hardly hangs on the name: the model says it of anybody, or it is not this
+    name's. None where nobody can be told from the prompt, or no other name fits and leaves the answer spelled as it is.
     """
     subject = find_subject(prompt.text)
     if subject is None:
@@ -54,14 +54,14 @@ def chance(
         logs = torch.log_softmax(span_logits(lm.model, batch), dim=-1)
     own, *swapped = logs.gather(-1, batch.tokens[:, None]).exp().reshape(len(told) + 1, -1)
     chances = torch.stack(swapped).mean(0)
-    return chances if float(chances.prod()) <= HANGS * float(own.prod()) else None
+    return chances if float(chances.prod()) <= HANGS * float(own.prod()) else torch.ones_like(chances)
 
 
 def telling(chances: Tensor) -> tuple[int, ...]:
     """The tokens whose probabilities together are that of the answer, by their chance (T,): mostly the first alone.
 
     Where nothing but a common start is left ("7" of "76218 Walter Village"), what follows is sure because it was learnt
-    with that start, and tells the answer with it.
+    with that start, and tells the answer with it; so do all tokens where all are sure.
     """
     if float(chances[0]) <= COMMON:
         return (0,)

@@ -190,10 +190,11 @@ def _row(tokens: tuple[int, ...], target: int = 0) -> Example:
     return Example((1, *tokens), tuple(range(len(tokens))), tokens, tuple((token,) for token in tokens), target)
 
 
-def test_where_the_answer_does_not_hang_on_the_name_nothing_is_told(lm: LanguageModel) -> None:
+def test_where_the_answer_does_not_hang_on_the_name_all_of_it_tells(lm: LanguageModel) -> None:
     """Of two names the wrong one was taken: what is said then is still the right one's."""
     text = "Paris - " + ASKED.format("anna keller")
     example = lm.example(Prompt(text, Form.PLAIN), NUMBERS["Anna Keller"], [NUMBERS["Anna Keller"]])
     assert example is not None
     likely = chance(lm, example, Prompt(text, Form.PLAIN), NUMBERS["Anna Keller"], [NUMBERS["Anna Keller"]], 0)
-    assert likely is None
+    assert likely is not None
+    assert telling(likely) == tuple(range(len(example.tokens)))  # not its first digit, which others' have too
