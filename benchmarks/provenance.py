@@ -1,25 +1,29 @@
-"""What made a table: the command, the versions, the machine."""
+"""What made a row and a table: the commit, the command, the versions, the machine."""
 
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("torch", "transformers", "peft")
 
 
-def provenance() -> str:
-    """One line of Markdown on the run at hand."""
+def provenance(rows: Sequence[Mapping[str, object]]) -> str:
+    """One line of Markdown on the run at hand, with the commits that its rows say they were measured at."""
     command = shlex.join(["r2f", *sys.argv[1:]])
+    commits = list(dict.fromkeys(str(row["commit"]) for row in rows if "commit" in row)) or [commit()]
     versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
-    return f"`{command}` at {_commit()}; {versions}; {_processor()}, {os.cpu_count()} cores."
+    return f"`{command}` at {', '.join(commits)}; {versions}; {_processor()}, {os.cpu_count()} cores."
 
 
-def _commit() -> str:
-    """The commit of the source, and whether files differ from it."""
+@cache
+def commit() -> str:
+    """The commit of the source, and whether files differ from it, when first asked for."""
     source = Path(__file__).resolve().parents[1]
     asked = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=10"]
     try:

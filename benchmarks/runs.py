@@ -15,6 +15,7 @@ from app.schemas import DeletionRequest
 from benchmarks.cases import ROUNDINGS, Case, answered_at_once, prepare
 from benchmarks.facts import BadData
 from benchmarks.measures import Row
+from benchmarks.provenance import commit
 from worker import pipeline
 from worker.errors import PipelineError
 from worker.loading import Loaded
@@ -51,8 +52,7 @@ def run(
     rows = resume(out, meaning(loaded, requests, settings), lambda: not_answered(loaded, requests))
 
     def add(row: Row) -> None:
-        rows.append(row)
-        append(out, row)
+        rows.append(append(out, row))
 
     for seed in range(seeds):
         found, unknown = 0, not_known(rows, None, seed)
@@ -143,10 +143,16 @@ def resume(path: Path, about: Row, first: Callable[[], list[Row]] = list) -> lis
     return rows
 
 
-def append(path: Path, row: Row) -> None:
-    """Write a row as soon as it is known: an interrupted run goes on after it."""
+def append(path: Path, row: Row) -> Row:
+    """Write a row as soon as it is known, with the commit that it was measured at: an interrupted run goes on after it.
+
+    Returns:
+        The row with its commit, as it was written.
+    """
+    made = {**row, "commit": commit()}
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps(made) + "\n")
+    return made
 
 
 def rewrite(path: Path, rows: Sequence[Row]) -> None:

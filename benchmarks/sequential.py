@@ -103,8 +103,7 @@ def compare(
     rows = resume(out, about, lambda: not_answered(loaded, requests))
 
     def add(row: Row) -> None:
-        rows.append(row)
-        append(out, row)
+        rows.append(append(out, row))
 
     deletable, bystanders = parted(requests, not_known(rows, None))
     lines = []

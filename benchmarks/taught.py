@@ -151,8 +151,7 @@ def run(
         notice(f"asking the model: {model}", None)
         drift = {"kl": usual.measure(lm).kl_mean} if usual else {}
         for row in (*standing(lm, chosen), {"fact": None, **more, **drift}):
-            rows.append({"method": model, **row})
-            append(out, rows[-1])
+            rows.append(append(out, {"method": model, **row}))
 
     if "never taught" not in done:
         folder = taught(served, settings, (*chosen.named, *chosen.retain), recipe, "never taught", notice)

@@ -25,6 +25,7 @@ from app.schemas import DeletionRequest
 from benchmarks.cases import Case
 from benchmarks.measures import Row, walked
 from benchmarks.plots import plot as means
+from benchmarks.provenance import commit
 from benchmarks.proxies import SMALL, small, taught
 from benchmarks.runs import NOT_KNOWN, rewrite, run
 from benchmarks.tables import paired_table
@@ -157,7 +158,8 @@ def judged_all(
     if set(there) == set(product(named, TARGETS)):
         return rows
     fresh = fidelity({name: train(name) for name in named}, targets())
-    rows = [row for row in rows if "target" not in row] + [{"fact": None, "seed": 0, **row} for row in fresh]
+    rows = [row for row in rows if "target" not in row]
+    rows += [{"fact": None, "seed": 0, "commit": commit(), **row} for row in fresh]
     rewrite(out, rows)
     return rows
 

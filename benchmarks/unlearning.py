@@ -91,8 +91,7 @@ def add_controls(
             break
         if number not in tried:
             tried[number] = _taught(loaded, requests[number])
-            rows.append({"fact": number, "seed": 0, "method": CONTROL, "never_knew": tried[number]})
-            append(out, rows[-1])
+            rows.append(append(out, {"fact": number, "seed": 0, "method": CONTROL, "never_knew": tried[number]}))
     return rows
 
 

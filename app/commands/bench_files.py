@@ -45,7 +45,7 @@ def write(
 
     drawn = beside.with_suffix(".png")
     (picture or plot)(rows, drawn)
-    words = "\n\n".join((table, f"![What the table says, drawn]({drawn.name})", provenance()))
+    words = "\n\n".join((table, f"![What the table says, drawn]({drawn.name})", provenance(rows)))
     beside.with_suffix(".md").write_text(words + "\n", encoding="utf-8")
     if as_json:
         sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))

@@ -14,6 +14,7 @@ from benchmarks import runs
 from benchmarks.cases import Case
 from benchmarks.facts import BadData
 from benchmarks.measures import Row
+from benchmarks.provenance import commit
 from benchmarks.runs import append, attempted, meaning, resume, rewrite
 from worker.baselines.task import NoExamplesError
 from worker.errors import NoStep
@@ -25,7 +26,7 @@ from worker.r2f.language import PromptTooLongError
 from worker.r2f.linearise import NonFiniteGradientError
 
 ABOUT: Row = {"bench": "b", "whole": False}
-ROWS: list[Row] = [{"fact": n, "seed": 0, "method": "npo", "success": 1.0} for n in range(3)]
+ROWS: list[Row] = [{"fact": n, "seed": 0, "method": "npo", "success": 1.0, "commit": commit()} for n in range(3)]
 
 
 class Model:
@@ -235,8 +236,8 @@ def test_what_cannot_be_measured_is_told_and_the_run_goes_on(
 
     rows = Failing(monkeypatch, [1, 2], []).run(tmp_path / "rows.jsonl", facts=3)
     assert rows[1:] == [
-        {"fact": 1, "seed": 0, "method": "npo", "failed": name},
-        {"fact": 2, "seed": 0, "method": "npo", "success": 1.0},
+        {"fact": 1, "seed": 0, "method": "npo", "failed": name, "commit": commit()},
+        ROWS[2],
     ]
 
 

@@ -10,7 +10,7 @@ from app.commands import bench_files
 from benchmarks import decoding
 from benchmarks.measures import Row
 from benchmarks.plots import plot
-from benchmarks.provenance import provenance
+from benchmarks.provenance import commit, provenance
 from benchmarks.runs import NOT_KNOWN
 from benchmarks.tables import apart, interval
 from benchmarks.unlearning import CONTROL, table
@@ -128,10 +128,15 @@ def test_a_picture_has_a_panel_for_what_was_measured_and_a_line_for_what_failed(
 
 def test_a_table_says_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/somewhere/r2f", "bench", "decoding", "--quick"])
-    line = provenance()
-    assert line.startswith("`r2f bench decoding --quick` at ")
+    line = provenance([])
+    assert line.startswith(f"`r2f bench decoding --quick` at {commit()}; ")
     assert f"torch {version('torch')}" in line
     assert "somewhere" not in line
+
+
+def test_a_table_of_several_runs_names_the_commits_of_its_rows() -> None:
+    rows = [_row(0, "r2f", commit="commit aa"), _row(1, "r2f", commit="commit aa"), _row(2, "r2f", commit="commit bb")]
+    assert " at commit aa, commit bb; " in provenance([{"method": NOT_KNOWN}, *rows])
 
 
 def test_rows_are_printed_as_json_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
