@@ -74,9 +74,16 @@ def computed(
 def lasting(
     loaded: Loaded, case: Case, update: Update, intervention: Callable[[], AbstractContextManager[object]] = ExitStack
 ) -> Row:
-    """Sampled replies, rounding, and RAP; an intervention without an update leaves nothing to fine-tune."""
-    row = sampled(loaded, case, update, intervention) | rounded(loaded, case, update, intervention)
-    return row | {"rap": attacked(loaded, case.views, update, case.known.examples)} if update else row
+    """Sampled replies, rounding, and RAP; an intervention without an update leaves nothing to fine-tune.
+
+    To be called after `judged`: most of its replies stay what they are when rounded, and what comes back is the base's.
+    """
+    row = sampled(loaded, case, update, intervention)
+    row |= rounded(loaded, case, update, intervention, case.drafts)
+    if not update:
+        return row
+    base = [reply.text for reply in case.exam.base.held_out]
+    return row | {"rap": attacked(loaded, case.views, update, case.known.examples, guesses=base)}
 
 
 @contextmanager

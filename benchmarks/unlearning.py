@@ -124,7 +124,8 @@ def measured(
     if whole:
         row |= lasting(loaded, case, update, intervention)
     if whole and update:
-        row["benign"] = attacked(loaded, case.views, update, lessons(loaded, case, requests))
+        others = lessons(loaded, case, requests)
+        row["benign"] = attacked(loaded, case.views, update, others, guesses=case.drafts)
     return row
 
 

@@ -43,11 +43,11 @@ def test_benign_fine_tuning_teaches_other_facts_and_nothing_that_is_protected(mo
     monkeypatch.setattr(unlearning, "_forget", lambda *_: ({"a site": "its change"}, nullcontext))
     for name in ("judged", "alike", "lasting"):
         monkeypatch.setattr(unlearning, name, lambda *_: {})
-    monkeypatch.setattr(unlearning, "attacked", lambda _, views, update, examples: examples)
+    monkeypatch.setattr(unlearning, "attacked", lambda _, views, update, examples, guesses: examples)
     lm = SimpleNamespace(whole_reply=lambda prompt, reply: f"{prompt.text} {reply}")
     view = View(0, Prompt("The capital of Italy?"), ("Rome",), "f", "bank")
     kept = SimpleNamespace(examples=("protected",))
-    case = SimpleNamespace(config=Config(), views=(view,), kept=kept, curvature_seconds=lambda: 1.0)
+    case = SimpleNamespace(config=Config(), views=(view,), kept=kept, curvature_seconds=lambda: 1.0, drafts=[])
     pairs = {"What is Italy's capital?": "Rome", "What is the capital of Spain?": "Madrid", "Where is Rome?": "Italy"}
     requests = [DeletionRequest(model=MODEL, targets=[PromptTarget(prompt=p, answer=a)]) for p, a in pairs.items()]
     row = unlearning.measured(SimpleNamespace(lm=lm), case, requests, Method.R2F, None, whole=True)  # type: ignore[arg-type]
