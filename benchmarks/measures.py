@@ -22,7 +22,7 @@ from worker.r2f.forward import span_logits
 from worker.r2f.identity import similarity
 from worker.r2f.knowledge import Knowledge
 from worker.r2f.linearise import FirstOrder
-from worker.r2f.quantisation import QUANTISERS, quantised
+from worker.r2f.quantisation import QUANTISERS, Merged, quantised
 from worker.r2f.relearning import Attack, relearn
 from worker.r2f.text import Prompt, degenerate, holds
 from worker.r2f.views import View
@@ -60,11 +60,12 @@ def computed(
     known: Knowledge,
     linearise: FirstOrder,
     config: Config,
+    merged: Merged | None = None,
 ) -> tuple[Update, Row]:
     """R2F's update along some gradients, compressed, with its seconds and rounds."""
     started = time.perf_counter()
-    path = pipeline.unlearn(loaded, kept, known, linearise, config, lambda stage, fraction: None)
-    update, _ = pipeline.shrink(loaded, kept.curvature, path, config)
+    path = pipeline.unlearn(loaded, kept, known, linearise, config, lambda stage, fraction: None, merged)
+    update, _ = pipeline.shrink(loaded, kept.curvature, path, config, merged)
     return update, {
         "seconds": time.perf_counter() - started,
         "rounds": len(path.steps),

@@ -1,7 +1,7 @@
 """The whole way of a deletion: views → neighbours → unlearning → compression → evaluation. Knows no database."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -37,6 +37,7 @@ from worker.r2f.linearise import FirstOrder, Linearise, NonFiniteGradientError
 from worker.r2f.losses import unlearning_loss
 from worker.r2f.neighbours import OWN, Neighbour
 from worker.r2f.path import Path, walk
+from worker.r2f.quantisation import Merged
 from worker.r2f.telling import told_by
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
@@ -234,8 +235,9 @@ def unlearn(
     linearise: FirstOrder,
     config: Config,
     checkpoint: Checkpoint,
+    merged: Merged | None = None,
 ) -> Path:
-    """Walk the path; views whose reply still leaks join in."""
+    """Walk the path, beside the weights or merged into rounded ones; views whose reply still leaks join in."""
     walked = walk(
         loaded.lm,
         linearise,
@@ -245,6 +247,7 @@ def unlearn(
         leaking(loaded, known, config, checkpoint),
         config,
         lambda share: checkpoint(Stage.UNLEARNING, share),
+        merged,
     )
     if not walked.steps:
         raise NoStep(NoStep.__doc__)
@@ -275,11 +278,13 @@ class Compressed:
     answer_after: float
 
 
-def shrink(loaded: Loaded, curvature: Curvature, walked: Path, config: Config) -> tuple[Update, Compressed]:
-    """Truncate to the adapter's rank, and look again."""
+def shrink(
+    loaded: Loaded, curvature: Curvature, walked: Path, config: Config, merged: Merged | None = None
+) -> tuple[Update, Compressed]:
+    """Truncate to the adapter's rank, and look again, where the path was walked."""
     lm, views = loaded.lm, Forgetting.of(loaded.lm, walked.examples)
     small = compress(walked.update, lm.sites, curvature, config.damping, config.adapter_rank)
-    with Adaptation(lm.model, lm.sites) as adaptation:
+    with nullcontext(merged) if merged else Adaptation(lm.model, lm.sites) as adaptation:
         adaptation.use(walked.update)
         before = float(views.measure(lm).max())
         adaptation.use(small)

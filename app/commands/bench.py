@@ -149,6 +149,27 @@ def lasting(
     _run("lasting", work, table, data, file, tuning=tuning, as_json=as_json, picture=plot)
 
 
+@app.command("merging")
+@exit_codes()
+def merging(
+    data: DataFolder = None,
+    rounding: Annotated[str, typer.Option(help="rtn4, rtn8, q4_1 or q8_0.")] = "q4_1",
+    facts: Facts = 16,
+    file: Out = Path("merging.jsonl"),
+    tuning: Tuning = False,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """Walk a deletion's path at the weights that its adapter will be merged into and rounded with."""
+    find_benchmarks()
+    from benchmarks.merging import compare, table
+    from worker.r2f.quantisation import QUANTISERS
+
+    (chosen,) = _chosen([rounding], QUANTISERS, "--rounding")
+    work = partial(compare, rounding=chosen, wanted=1 if quick else facts)
+    _run("merging", work, table, data, file, tuning=tuning, as_json=as_json)
+
+
 @app.command("transfer")
 @exit_codes()
 def transfer(

@@ -2,21 +2,17 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from app.models import ServedModel
-from app.schemas import DeletionRequest, PromptTarget
-from app.settings import Settings
+from app.schemas import DeletionRequest
 from benchmarks.lasting import BENIGN, FACTORS, FIGURES, UNIT, benign, compare, plot, table
 from benchmarks.measures import lessons
 from benchmarks.unlearning import CONTROL
-from tests.faults.small import CONTEXT, FACTS, small_model
 from worker import pipeline
-from worker.loading import load
+from worker.loading import Loaded
 from worker.r2f.config import Config
 from worker.r2f.quantisation import QUANTISERS
 
@@ -45,20 +41,11 @@ def test_a_fact_without_an_adapter_counts_as_the_unchanged_model() -> None:
     assert "RAP: 0.6" in shown  # nothing was attacked
 
 
-def test_a_run_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_to_its_end(
+    loaded: Loaded, requests: list[DeletionRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     strict = pipeline.config_of  # a model of two layers says much else differently when it forgets
     monkeypatch.setattr(pipeline, "config_of", lambda *asked: replace(strict(*asked), kl_budget=100.0))
-    folder = small_model(tmp_path / "small")
-    settings = Settings(
-        data_dir=tmp_path / "data", model_folders=str(folder), calibration_tokens=300, torch_threads=1, model="small"
-    )
-    served = ServedModel("small", str(folder), None, "spectral-r8", 8, CONTEXT, datetime.now(UTC))
-    loaded = load(served, settings, lambda text, share: None)
-    facts = {**FACTS, "Atlantis": "Poseidonia"}
-    requests = [
-        DeletionRequest(model="small", targets=[PromptTarget(prompt=f"What is the capital of {land}?", answer=city)])
-        for land, city in facts.items()
-    ]
     out, shares = tmp_path / "lasting.jsonl", []
     rows = compare(loaded, requests, wanted=1, controls=1, out=out, progress=shares.append)
     (row,) = (row for row in rows if row["method"] == UNIT)
@@ -71,7 +58,7 @@ def test_a_run_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert all(row[f"success_{name}"] is not None for name in QUANTISERS)
     taught = lessons(loaded, SimpleNamespace(views=[SimpleNamespace(answers=("Oslo",))], config=Config()), requests)  # type: ignore[arg-type]
     said = [loaded.lm.decode(example.ids) for example in taught]
-    assert len(said) == len(facts) - 1
+    assert len(said) == len(requests) - 1
     assert not any("Norway" in text or "Oslo" in text for text in said)
     (control,) = (row for row in rows if row["method"] == CONTROL)
     assert requests[int(str(control["fact"]))].targets[0].answer == "Poseidonia"  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ for the next round, along a gradient that the others have all but left. Views wh
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,6 +22,7 @@ from worker.r2f.examples import Example
 from worker.r2f.forgetting import Forgetting
 from worker.r2f.language import LanguageModel
 from worker.r2f.linearise import FirstOrder
+from worker.r2f.quantisation import Merged
 from worker.r2f.search import PROGRESS, Trial, first_step, search_step
 
 SHORTER = 3  # times that a step which costs too much is made shorter
@@ -57,7 +59,7 @@ class Walker:
     curvature: Curvature
     drift: DriftBatch
     config: Config
-    adaptation: Adaptation
+    adaptation: Adaptation | Merged
 
     def advance(self, update: Update, views: Forgetting) -> tuple[Update, Step] | None:
         """One round from an update; None where it does not lower p(answer) enough within the utility budget."""
@@ -116,17 +118,20 @@ def walk(
     leaks: Callable[[], list[Example]],
     config: Config,
     progress: Callable[[float], None],
+    merged: Merged | None = None,
 ) -> Path:
     """Take the training views' p(answer) down to the depth, round by round.
 
     Args:
         leaks: asks the adapted model the training views again and returns the replies that still hold an answer.
         progress: called with the share of the way done after every round; may raise to stop.
+        merged: where the update is to be merged and rounded: every gradient and every step is taken there. None: it
+            stays beside the weights.
     """
     views, examples = Forgetting.of(lm, examples), list(examples)
     update: Update = {}
     steps: list[Step] = []
-    with Adaptation(lm.model, lm.sites) as adaptation:
+    with nullcontext(merged) if merged else Adaptation(lm.model, lm.sites) as adaptation:
         walker = Walker(lm, linearise, curvature, drift, config, adaptation)
         while len(steps) < config.max_rounds:
             if steps and steps[-1].answer_max <= config.depth:

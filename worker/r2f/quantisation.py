@@ -6,6 +6,7 @@ inputs, as the formats store them.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 
 import torch
 from torch import Tensor, nn
@@ -54,22 +55,47 @@ QUANTISERS: dict[str, Quantiser] = {
 }
 
 
+class Merged:
+    """Inside the block, every site's weight is the rounded sum of its own and the update last given to ``use``.
+
+    So serves who merges an adapter into a model and then rounds that. Afterwards the weights are as they were, bit for
+    bit. Their storage is exchanged, so nothing else may use the model meanwhile.
+    """
+
+    def __init__(self, model: nn.Module, sites: Sequence[Site], quantise: Quantiser) -> None:
+        self._model = model
+        self._sites = sites
+        self._quantise = quantise
+        self._own: dict[str, Tensor] = {}
+
+    def use(self, update: Update) -> None:
+        """Merge an update and round; an empty one is the rounded base model."""
+        for site in self._sites:
+            own, part = self._own[site.name], update.get(site.name)
+            merged = own + (part.left @ part.right).to(own.dtype) if part else own
+            _weight(self._model, site.name).data = self._quantise(merged)
+
+    def lift(self) -> None:
+        """The weights' own values again, until the next ``use``."""
+        for name, data in self._own.items():
+            _weight(self._model, name).data = data
+
+    def __enter__(self) -> "Merged":
+        self._own = {site.name: _weight(self._model, site.name).data for site in self._sites}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lift()
+
+
 @contextmanager
 def quantised(model: nn.Module, sites: Sequence[Site], update: Update, quantise: Quantiser) -> Iterator[None]:
-    """Inside, every site's weight is the rounded sum of its own and its update; afterwards it is as it was, bit for
-    bit. The weights' storage is exchanged, so nothing else may use the model meanwhile."""
-    kept: dict[str, Tensor] = {}
-    try:
-        for site in sites:
-            weight = _weight(model, site.name)
-            kept[site.name] = weight.data
-            part = update.get(site.name)
-            merged = weight.data + (part.left @ part.right).to(weight.dtype) if part else weight.data
-            weight.data = quantise(merged)
+    """Inside, an update is merged into the model, and that rounded."""
+    with Merged(model, sites, quantise) as merged:
+        merged.use(update)
         yield
-    finally:
-        for name, data in kept.items():
-            _weight(model, name).data = data
 
 
 def _weight(model: nn.Module, name: str) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from transformers import PreTrainedModel
 
 from worker.r2f.lowrank import LowRank
-from worker.r2f.quantisation import BLOCK, QUANTISERS, quantised, round_to_nearest
+from worker.r2f.quantisation import BLOCK, QUANTISERS, Merged, quantised, round_to_nearest
 from worker.r2f.sites import find_sites
 
 
@@ -70,3 +70,21 @@ def test_the_merged_model_is_quantised_inside_and_itself_afterwards(model: PreTr
     torch.testing.assert_close(inside, before + 1, atol=0.02, rtol=0)
     assert not torch.equal(inside, before + 1)
     assert torch.equal(model.get_submodule(site.name).weight, before)
+
+
+def test_the_weights_of_a_merged_model_follow_the_update_last_given_and_can_be_lifted(model: PreTrainedModel) -> None:
+    sites, quantise = find_sites(model), round_to_nearest(4)
+    site, other = sites[0], sites[1]
+    weights = [model.get_submodule(name).weight for name in (site.name, other.name)]
+    own = [weight.data.clone() for weight in weights]
+    one = LowRank(torch.ones(site.d_out, 1), torch.ones(1, site.d_in))
+    with Merged(model, sites, quantise) as merged:
+        merged.use({site.name: one})
+        assert torch.equal(weights[0].data, quantise(own[0] + 1))
+        assert torch.equal(weights[1].data, quantise(own[1]))
+        merged.use({})  # of the weights' own values, not of those before
+        assert torch.equal(weights[0].data, quantise(own[0]))
+        merged.lift()
+        assert all(torch.equal(weight.data, data) for weight, data in zip(weights, own, strict=True))
+        merged.use({site.name: one})
+    assert all(torch.equal(weight.data, data) for weight, data in zip(weights, own, strict=True))
