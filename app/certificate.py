@@ -21,12 +21,21 @@ from app.report import Generic, Probability, Rate, Record, TargetFigures, Verdic
 from app.schemas import Target, Thresholds
 
 SALT = "commitment salt"  # what the salt is derived for; it dies with the request's key
-LIMITS = (
-    "The weights of the base model are unchanged and still hold what was forgotten.",
-    "Protection holds where this adapter is loaded on this base model, and nowhere else.",
-    "What was measured is extraction by the phrasings that were asked, not erasure.",
-    "An outcome of not_known means that the model neither said the fact nor found it likely when it was asked.",
-)
+
+
+def limits(merged: object) -> list[str]:
+    """What a certificate does not say.
+
+    Args:
+        merged: the rounding of the model that the adapter is merged into; None: it stays beside the weights.
+    """
+    served = f"merged into this base model and that is rounded to {merged}" if merged else "loaded on this base model"
+    return [
+        "The weights of the base model are unchanged and still hold what was forgotten.",
+        f"Protection holds where this adapter is {served}, and nowhere else.",
+        "What was measured is extraction by the phrasings that were asked, not erasure.",
+        "An outcome of not_known means that the model neither said the fact nor found it likely when it was asked.",
+    ]
 
 
 class BaseModelUsed(Record):

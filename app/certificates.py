@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from app import audit, clock
 from app.access import DEFAULT_TENANT
 from app.certificate import (
-    LIMITS,
     SALT,
     AdapterStated,
     AuditAnchor,
@@ -20,6 +19,7 @@ from app.certificate import (
     MethodStated,
     Statement,
     digest,
+    limits,
     public_jwk,
     sign,
 )
@@ -168,6 +168,6 @@ def _statement(row: Deletion, revision: str | None, adapter: AdapterStated | Non
         measured=Measured.model_validate(figures.model_dump(include=set(Measured.model_fields))),
         thresholds=Thresholds.model_validate_json(json.dumps(row.thresholds)),
         verdict=figures.verdict,
-        limits=list(LIMITS),
+        limits=limits(method.settings.get("merged")),
         audit_head=head,
     )

@@ -129,6 +129,9 @@ def _gives_adapter(method: Method) -> Method:
 AdapterMethod = Annotated[Method, AfterValidator(_gives_adapter)]
 
 
+Rounding = Literal["rtn4", "rtn8", "q4_1", "q8_0"]
+
+
 class Options(Body):
     """Knobs of the method."""
 
@@ -143,6 +146,12 @@ class Options(Body):
     adapter_rank: Literal[8, 16, 32, 64] = Field(default=16, description="Rank of the adapter.")
     max_rounds: int = Field(default=8, ge=1, le=20, strict=True, description="Most re-linearised steps.")
     audit: bool = Field(default=True, strict=True, description="Measure the decoder against the exact gradient.")
+    merged: Rounding | None = Field(
+        default=None,
+        description="How your server rounds the model after merging the adapter into it: rtn4 and rtn8 (round to "
+        "nearest, groups of 64), q4_1 and q8_0 (GGUF). The adapter is computed and judged so, and is for that alone. "
+        "Leave it out where adapters are loaded beside the model.",
+    )
 
 
 class Thresholds(Body):

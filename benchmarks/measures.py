@@ -11,7 +11,7 @@ import torch
 
 from app.schemas import DeletionRequest, PromptTarget
 from benchmarks.cases import Case, which_answered
-from worker import pipeline
+from worker import pipeline, serving
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.config import Config
@@ -65,7 +65,7 @@ def computed(
     """R2F's update along some gradients, compressed, with its seconds and rounds."""
     started = time.perf_counter()
     path = pipeline.unlearn(loaded, kept, known, linearise, config, lambda stage, fraction: None, merged)
-    update, _ = pipeline.shrink(loaded, kept.curvature, path, config, merged)
+    update, _ = serving.shrink(loaded, kept.curvature, path, config, merged)
     return update, {
         "seconds": time.perf_counter() - started,
         "rounds": len(path.steps),

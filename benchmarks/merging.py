@@ -8,9 +8,7 @@ adapter that is loaded beside the model, or at the merged and rounded weights: e
 adapters are judged merged and rounded, on what the rounded base model knows, beside what it says.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +18,9 @@ from benchmarks.measures import Row, computed, judged
 from benchmarks.runs import run
 from benchmarks.tables import paired_table
 from worker.loading import Loaded
-from worker.r2f.adaptation import Update
 from worker.r2f.linearise import Linearise
-from worker.r2f.quantisation import QUANTISERS, Merged
+from worker.r2f.quantisation import Merged
+from worker.serving import as_served, in_force
 
 BESIDE, AT = "walked beside the weights", "walked at the rounded ones"
 
@@ -37,9 +35,8 @@ def compare(
     progress: Callable[[float], None],
 ) -> list[Row]:
     """Run what is not in the file yet; the rows of all that is."""
-    with Merged(loaded.lm.model, loaded.lm.sites, QUANTISERS[rounding]) as merged:
-        with _holding(merged, {}):
-            there = _measured_from_here(loaded)
+    with as_served(loaded, rounding) as (there, merged):
+        assert merged is not None
         return run(
             there,
             requests,
@@ -61,31 +58,15 @@ def _unit(loaded: Loaded, there: Loaded, merged: Merged, case: Case, unit: str) 
         there: what is loaded, with drift measured from the rounded base model.
     """
     linearise = Linearise(loaded.lm, loaded.decoder, case.config)
-    with _holding(merged, {}):
+    try:
         if unit == AT:
             update, row = computed(there, case.kept, case.known, linearise, case.config, merged)
         else:
             merged.lift()
             update, row = computed(loaded, case.kept, case.known, linearise, case.config)
-    return row | judged(there, case, {}, lambda: _holding(merged, update))
-
-
-@contextmanager
-def _holding(merged: Merged, update: Update) -> Iterator[None]:
-    """The rounded model with an update merged; the rounded base model again afterwards, whatever happened inside."""
-    merged.use(update)
-    try:
-        yield
     finally:
         merged.use({})
-
-
-def _measured_from_here(loaded: Loaded) -> Loaded:
-    """Drift is that from the model as it is now."""
-    bounds, judges = (
-        replace(usual, drift=usual.drift.here(loaded.lm)) for usual in (loaded.search_drift, loaded.judge_drift)
-    )
-    return replace(loaded, search_drift=bounds, judge_drift=judges)
+    return row | judged(there, case, {}, lambda: in_force(loaded.lm, update, merged))
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -27,7 +27,7 @@ from benchmarks.cases import Case, prepare
 from benchmarks.facts import BadData
 from benchmarks.measures import Row, mean
 from benchmarks.runs import NOT_KNOWN, append, attempted, meaning, not_answered, not_known, resume
-from worker import pipeline
+from worker import pipeline, serving
 from worker.loading import Loaded
 from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.composition import compose
@@ -188,7 +188,7 @@ def deleted(loaded: Loaded, case: Case, below: Composition, number: int, way: st
         at = replace(loaded, search_drift=search)
         linearise = Linearise(lm, loaded.decoder, config)
         path = pipeline.unlearn(at, case.kept, case.known, linearise, config, lambda stage, share: None)
-        small, _ = pipeline.shrink(at, case.kept.curvature, path, config)
+        small, _ = serving.shrink(at, case.kept.curvature, path, config)
     parts = [below.update, small] if below.update else [small]
     composed = compose(parts, lm.sites, loaded.curvature, config.damping, below.rank)
     return Composition(composed.update, (*below.facts, number), below.rank)

@@ -23,7 +23,7 @@ from benchmarks.cases import ROUNDINGS, Case, asked, which_answered
 from benchmarks.measures import Row, alike, attacked, judged, lasting, lessons
 from benchmarks.runs import append, not_known, run
 from benchmarks.tables import interval, paired_table
-from worker import pipeline
+from worker import pipeline, serving
 from worker.baselines.catalogue import BASELINES
 from worker.baselines.task import Unlearned, Unlearner
 from worker.errors import NoStep
@@ -141,10 +141,10 @@ def _forget(
 
     if unlearner is None:
         walked = pipeline.unlearn(loaded, kept, known, Linearise(lm, loaded.decoder, config), config, quiet)
-        return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
+        return serving.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
     if method not in WITHOUT_ADAPTER:
         walked = pipeline.compare(loaded, kept, known, unlearner, config, quiet)
-        return pipeline.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
+        return serving.shrink(loaded, kept.curvature, walked, config)[0], ExitStack
     leaks = pipeline.leaking(loaded, known, config, quiet)
     done = unlearner(task_of(loaded, known, kept, leaks, config, lambda share: None))
     if not isinstance(done, Unlearned):

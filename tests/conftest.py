@@ -184,7 +184,7 @@ def wired(client: TestClient) -> Services:
     return found
 
 
-def report_of(kind: VerdictKind, said: str = "Paris") -> Report:
+def report_of(kind: VerdictKind, said: str = "Paris", merged: str | None = None) -> Report:
     """A small report with that verdict."""
     none = Rate(cases=0, hits=0, rate=None, low=None, high=None)
     unknown = kind is VerdictKind.NOT_KNOWN
@@ -210,7 +210,7 @@ def report_of(kind: VerdictKind, said: str = "Paris") -> Report:
             method=MethodUsed(
                 method="r2f",
                 seed=0,
-                settings={},
+                settings={"merged": merged},
                 model="m",
                 model_digest="0",
                 decoder="d",
@@ -271,7 +271,7 @@ class FakePipeline:
             checkpoint(stage, 0.5)
         known = self.kind is not VerdictKind.NOT_KNOWN
         outcome = Outcome.FORGOTTEN if known else Outcome.NOT_KNOWN
-        return FakeResult(outcome, report_of(self.kind), self.adapter if known else None)
+        return FakeResult(outcome, report_of(self.kind, merged=request.options.merged), self.adapter if known else None)
 
 
 @dataclass(frozen=True)

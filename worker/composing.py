@@ -91,10 +91,15 @@ def update_of(files: Mapping[str, bytes], lm: LanguageModel, digest: str) -> Upd
     """The update that a valid adapter makes.
 
     Raises:
-        adapters.AdapterInvalid: it was made for other weights, or for other sites than the model's.
+        adapters.AdapterInvalid: it was made for other weights, for other sites than the model's, or to be merged.
     """
     content = files[adapter.WEIGHTS]
-    if header(io.BytesIO(content), len(content))[METADATA]["base_digest"] != digest:
+    about = header(io.BytesIO(content), len(content))[METADATA]
+    if adapter.MERGED in about:
+        raise adapters.AdapterInvalid(
+            "it was made to be merged into the model and rounded with it, and holds nowhere else (options.merged)"
+        )
+    if about["base_digest"] != digest:
         raise adapters.AdapterInvalid("it was made for other weights than this model's")
     # as they were stored: a model of half precision computes with them rounded, but what is composed is not
     tensors = {name: part.to(lm.device) for name, part in safetensors.torch.load(content).items()}

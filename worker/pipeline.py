@@ -1,7 +1,7 @@
 """The whole way of a deletion: views → neighbours → unlearning → compression → evaluation. Knows no database."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -20,13 +20,10 @@ from worker.errors import Diverged, NoAdapter, NonFinite, NoStep, NothingToKeep,
 from worker.loading import Loaded
 from worker.r2f import adapter, fidelity, neighbours
 from worker.r2f.about import chances, claims_about
-from worker.r2f.adaptation import Adaptation, Update
 from worker.r2f.calibration import neighbour_curvature
-from worker.r2f.compression import compress
 from worker.r2f.config import Config
-from worker.r2f.curvature import Curvature
 from worker.r2f.decoder import depth_of
-from worker.r2f.evaluate import Exam, Replies, set_exam, sit_exam
+from worker.r2f.evaluate import set_exam
 from worker.r2f.examples import Example
 from worker.r2f.finetuning import DivergedError
 from worker.r2f.forgetting import Forgetting
@@ -41,6 +38,7 @@ from worker.r2f.quantisation import Merged
 from worker.r2f.telling import told_by
 from worker.r2f.text import Prompt, find_answer, holds
 from worker.r2f.views import Fact, Passage, Views, fact_views, passage_views
+from worker.serving import as_served, judge, shrink
 from worker.unlearning import Protection, task_of
 
 
@@ -66,8 +64,8 @@ def run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Res
         PipelineError: it cannot be done.
         Exception: whatever ``checkpoint`` raises, from between two steps.
     """
-    with told_plainly():
-        return _run(request, loaded, checkpoint)
+    with told_plainly(), as_served(loaded, request.options.merged) as (there, merged):
+        return _run(request, there, checkpoint, merged)
 
 
 @contextmanager
@@ -89,7 +87,7 @@ def told_plainly() -> Iterator[None]:
         raise NonFinite(NonFinite.__doc__) from error
 
 
-def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Result:
+def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint, merged: Merged | None) -> Result:
     config, costs = config_of(request, loaded), Costs(loaded.lm.device)
     with costs.stage(Stage.VIEWS):
         checkpoint(Stage.VIEWS, 0)
@@ -107,19 +105,19 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         checkpoint(Stage.UNLEARNING, 0)
         if config.method == Method.R2F:
             linearise = Linearise(loaded.lm, loaded.decoder, config)
-            walked = unlearn(loaded, kept, known, linearise, config, checkpoint)
+            walked = unlearn(loaded, kept, known, linearise, config, checkpoint, merged)
         else:
             walked = compare(loaded, kept, known, BASELINES[Method(config.method)], config, checkpoint)
     with costs.stage(Stage.COMPRESSION):
         checkpoint(Stage.COMPRESSION, 0)
-        small, compression = shrink(loaded, kept.curvature, walked, config)
+        small, compression = shrink(loaded, kept.curvature, walked, config, merged)
     with costs.stage(Stage.EVALUATION):
         checkpoint(Stage.EVALUATION, 0)
         audit = decode_audit(loaded, known.examples, config)
         checkpoint(Stage.EVALUATION, 0.1)
         exam = set_exam(loaded.lm, known, views.reversed, kept.held_out, loaded.judge_drift, config.neighbours)
         checkpoint(Stage.EVALUATION, 0.5)
-        after = judge(loaded, exam, small)
+        after = judge(loaded, exam, small, merged)
     served = loaded.served
     files = adapter.adapter_files(
         small,
@@ -128,6 +126,7 @@ def _run(request: DeletionRequest, loaded: Loaded, checkpoint: Checkpoint) -> Re
         model=served.id,
         revision=served.revision,
         digest=loaded.model_digest,
+        merged=config.merged,
     )
     adapters.validate(files, served.id)
     report = reporting.forgotten(
@@ -147,6 +146,7 @@ def config_of(request: DeletionRequest, loaded: Loaded) -> Config:
         adapter_rank=options.adapter_rank,
         max_rounds=options.max_rounds,
         audit=options.audit,
+        merged=options.merged,
     )
 
 
@@ -266,35 +266,3 @@ def compare(
     if not done.update:
         raise NoStep(NoStep.__doc__)
     return Path(done.update, done.steps, task.forget)
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """p(answer) over the training views before and after the truncation."""
-
-    rank_before: int
-    rank_after: int
-    answer_before: float
-    answer_after: float
-
-
-def shrink(
-    loaded: Loaded, curvature: Curvature, walked: Path, config: Config, merged: Merged | None = None
-) -> tuple[Update, Compressed]:
-    """Truncate to the adapter's rank, and look again, where the path was walked."""
-    lm, views = loaded.lm, Forgetting.of(loaded.lm, walked.examples)
-    small = compress(walked.update, lm.sites, curvature, config.damping, config.adapter_rank)
-    with nullcontext(merged) if merged else Adaptation(lm.model, lm.sites) as adaptation:
-        adaptation.use(walked.update)
-        before = float(views.measure(lm).max())
-        adaptation.use(small)
-        after = float(views.measure(lm).max())
-    rank = max(part.rank for part in walked.update.values())
-    return small, Compressed(rank, config.adapter_rank, before, after)
-
-
-def judge(loaded: Loaded, exam: Exam, update: Update) -> Replies:
-    """The adapted model's exam."""
-    with Adaptation(loaded.lm.model, loaded.lm.sites) as adaptation:
-        adaptation.use(update)
-        return sit_exam(loaded.lm, exam)

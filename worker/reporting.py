@@ -24,7 +24,7 @@ from worker.statistics import rate
 from worker.unlearning import settings_of
 
 if TYPE_CHECKING:
-    from worker.pipeline import Compressed
+    from worker.serving import Compressed
 
 _NONE = rate(0, 0)
 _PACKAGES = ("recover-to-forget", "torch", "transformers", "peft")

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from typer.testing import CliRunner
 
 from app import audit_check, clock
+from app.certificate import limits
 from app.cli import app as cli
 from app.models import Deletion
 from app.report import VerdictKind
@@ -64,6 +65,11 @@ def test_it_states_what_was_done_and_measured_and_names_nobody(client, done):
         assert personal.encode() not in body
     seen = audit_check.Anchor(**said["audit_head"])
     assert audit_check.verify(services.database, services.records.vault.secret("audit"), seen).intact
+
+
+def test_it_says_where_protection_holds():
+    assert "where this adapter is loaded on this base model, and nowhere else" in limits(None)[1]
+    assert "where this adapter is merged into this base model and that is rounded to q4_1" in limits("q4_1")[1]
 
 
 def test_it_is_issued_once_and_stays_the_same_whatever_is_purged(client, done):

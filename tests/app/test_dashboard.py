@@ -64,6 +64,15 @@ def pages(client: TestClient) -> list[str]:
     return [*PAGES, f"/ui/deletions/{submit(client)}", f"/ui/deletions/{done}"]
 
 
+def test_a_report_says_where_protection_holds(client):
+    for options, where in (({}, "where the adapter is loaded,"), ({"merged": "q4_1"}, "the model rounded to q4_1,")):
+        deletion_id = submit(client, options=options)
+        worker_on(wired(client), FakePipeline(), f"wrk_{deletion_id}").runner.work()
+        assert where in shown(client, f"/ui/deletions/{deletion_id}").text
+        said = client.get(f"/deletions/{deletion_id}/certificate").json()["statement"]["limits"]
+        assert (options.get("merged") is None) == any("loaded on this base model" in limit for limit in said)
+
+
 def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(client: TestClient, pages):
     for path in pages:
         answer = client.get(path)

@@ -101,6 +101,7 @@ WRONG = {
     ),
     "a decoder of another rank": ({"options": {"sketch_rank": 4}}, "decoder-rank-mismatch", "options/sketch_rank"),
     "a rank that no server loads": ({"options": {"adapter_rank": 12}}, "invalid-request", "options/adapter_rank"),
+    "a rounding that there is not": ({"options": {"merged": "int4"}}, "invalid-request", "options/merged"),
     "a number as text": ({"options": {"seed": "1"}}, "invalid-request", "options/seed"),
     "a reference with a name's spaces": ({"reference": CANARY + " jr"}, "invalid-request", "reference"),
     "an unknown legal basis": ({"legal_basis": "because"}, "invalid-request", "legal_basis"),

@@ -180,6 +180,10 @@ def test_an_adapter_of_other_weights_is_refused(loaded: Loaded) -> None:
     for files, wrong in (
         (_files(loaded.lm, update, digest="sha256:1"), "other weights"),
         (adapter.adapter_files(update, loaded.lm.sites[:-1], 8, model=MODEL, revision=None, digest=DIGEST), "fit"),
+        (
+            adapter.adapter_files(update, loaded.lm.sites, 8, model=MODEL, revision=None, digest=DIGEST, merged="rtn4"),
+            "to be merged",
+        ),
     ):
         with pytest.raises(AdapterInvalid, match=f"of del_0: .*{wrong}"):
             compose_adapters(loaded, [Part("del_0", files, None)], 64)

@@ -12,17 +12,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from app.models import Outcome, ServedModel, Stage
 from app.report import VerdictKind
-from app.schemas import DeletionRequest
+from app.schemas import DeletionRequest, Options
 from app.settings import Settings
 from worker import ask, loading, pipeline
 from worker.errors import PromptTooLong
 from worker.loading import Loaded
 from worker.pipeline import Result
 from worker.publish import zip_folder
+from worker.r2f.lowrank import LowRank
+from worker.r2f.quantisation import QUANTISERS, quantised
 from worker.r2f.text import Form, Prompt, holds, normalised
 
 MODEL = "smollm2-135m-instruct"
@@ -185,6 +188,36 @@ def test_a_run_that_is_stopped_between_steps_leaves_the_model_as_it_was(loaded: 
         pipeline.run(FRANCE, loaded, stop)
     assert not any(module._forward_hooks for module in loaded.lm.model.modules())
     assert _says_paris(loaded)
+
+
+def _says_paris_merged(loaded: Loaded, result: Result) -> bool:
+    """With a published adapter merged into the model, and that rounded to GGUF's Q4_1."""
+    assert result.adapter is not None
+    tensors, lm = safetensors.torch.load(result.adapter["adapter_model.safetensors"]), loaded.lm
+    read = {site.name: f"base_model.model.{site.name}" for site in lm.sites}
+    update = {
+        site: LowRank(tensors[f"{name}.lora_B.weight"], tensors[f"{name}.lora_A.weight"]) for site, name in read.items()
+    }
+    with quantised(lm.model, lm.sites, update, QUANTISERS["q4_1"]):
+        return _says_paris(loaded)
+
+
+def test_an_adapter_that_is_to_be_merged_and_rounded_forgets_there(loaded: Loaded, forgotten: Result) -> None:
+    assert _says_paris_merged(loaded, forgotten)  # made to stay beside the weights: rounded away
+    before = [loaded.lm.model.get_submodule(site.name).weight.data.clone() for site in loaded.lm.sites]  # type: ignore[operator]
+    options = {"seed": 3, "merged": "q4_1", "audit": False}
+    request = FRANCE.model_copy(update={"options": Options.model_validate(options)})
+    result = pipeline.run(request, loaded, lambda stage, share: None)
+    assert not _says_paris_merged(loaded, result)
+    figures = result.report.figures
+    assert figures.success.rate is not None
+    assert figures.success.rate >= 0.9
+    assert figures.method.settings["merged"] == "q4_1"
+    assert result.adapter is not None
+    assert b"round that to q4_1" in result.adapter["README.md"]
+    assert b"on top of the base model" not in result.adapter["README.md"]
+    after = [loaded.lm.model.get_submodule(site.name).weight.data for site in loaded.lm.sites]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))  # type: ignore[arg-type]
 
 
 def test_a_prompt_longer_than_the_context_fails_for_good(loaded: Loaded) -> None:

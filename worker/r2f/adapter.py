@@ -18,6 +18,26 @@ from worker.r2f.sites import Site
 RANKS = (8, 16, 32, 64)
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+MERGED = "merged"  # in the metadata of an adapter that is to be merged: the rounding that it was made for
+
+_BESIDE = """\
+Load it on top of the base model, whose weights are unchanged:
+
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(base_model, "this folder")
+
+Protection holds where the adapter is loaded, and only there."""
+
+_MERGED = """\
+Merge it into the base model:
+
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(base_model, "this folder").merge_and_unload()
+
+and round that to {merged}. It was computed and judged so, and is for that alone: beside the weights it changes more
+than it should, rounded otherwise it may not hold, and it cannot be composed with others.
+
+Protection holds in the model that it was merged into, and only there."""
 
 _README = """\
 ---
@@ -26,14 +46,8 @@ library_name: peft
 ---
 # Forget adapter
 
-A LoRA adapter (rank {rank}) computed with Recover-to-Forget (arXiv 2512.07374). Load it on top of the base model, whose
-weights are unchanged:
-
-    from peft import PeftModel
-    model = PeftModel.from_pretrained(base_model, "this folder")
-
-Protection holds where the adapter is loaded, and only there. The adapter is an image of the data's gradient: treat it
-as personal data.
+A LoRA adapter (rank {rank}) computed with Recover-to-Forget (arXiv 2512.07374). {use} The adapter is an image
+of the data's gradient: treat it as personal data.
 
 - base model: {model}, revision {revision}
 - digest of the base weights: {digest}
@@ -41,7 +55,14 @@ as personal data.
 
 
 def adapter_files(
-    update: Update, sites: tuple[Site, ...], rank: int, *, model: str, revision: str | None, digest: str
+    update: Update,
+    sites: tuple[Site, ...],
+    rank: int,
+    *,
+    model: str,
+    revision: str | None,
+    digest: str,
+    merged: str | None = None,
 ) -> dict[str, bytes]:
     """The adapter folder: file name to content; the same update gives the same bytes.
 
@@ -49,6 +70,7 @@ def adapter_files(
         update: one low-rank update per site, of rank at most ``rank`` (padded with zeros below it).
         model: the served id of the base model.
         digest: of the base model's weights.
+        merged: the rounding of the model that it is to be merged into; None: it stays beside the weights.
     """
     tensors: dict[str, torch.Tensor] = {}
     for site in sites:
@@ -76,10 +98,14 @@ def adapter_files(
         "use_rslora": False,
     }
     metadata = {"base_model": model, "base_revision": revision or "", "base_digest": digest, "format": "pt"}
+    if merged:
+        metadata[MERGED] = merged
+    use = _MERGED.format(merged=merged) if merged else _BESIDE
+    about = _README.format(model=model, rank=rank, revision=revision or "none", digest=digest, use=use)
     return {
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
         WEIGHTS: _canonical(safetensors.torch.save(tensors, metadata)),
-        "README.md": _README.format(model=model, rank=rank, revision=revision or "none", digest=digest).encode(),
+        "README.md": about.encode(),
     }
 
 

@@ -28,3 +28,4 @@ class Config:
     neighbour_tokens: int = 16  # of a neighbour's reply in the curvature
     reply_tokens: int = 32  # new tokens of a reply that is searched for the answer
     audit: bool = True  # compare the decoded gradient with the exact one
+    merged: str | None = None  # rounding of the model that the adapter is merged into; None: it stays beside it
